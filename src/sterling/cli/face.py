@@ -1,0 +1,126 @@
+"""What every command shares: the global options, the home, and the two ways to answer.
+
+Results go to standard output, talk goes to standard error. With `--json` a
+command prints one object whose first key names its contract, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from sterling.cli.progress import Progress
+    from sterling.kernel.home import Home
+
+__all__ = ["Face", "options"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (("--home",), {"type": click.Path(path_type=Path), "help": "The home (default: STERLING_HOME, else your data folder)."}),
+    (("--json", "as_json"), {"is_flag": True, "help": "Print one JSON object."}),
+    (("--set", "settings"), {"multiple": True, "metavar": "KEY=VALUE", "help": "A setting for this command alone."}),
+    (("-q", "--quiet"), {"is_flag": True, "help": "No talk on standard error."}),
+    (("-v", "--verbose"), {"is_flag": True, "help": "Tracebacks of defects."}),
+    (("--color",), {"type": click.Choice(["auto", "always", "never"]), "help": "When to use colours."}),
+    (("--no-pager",), {"is_flag": True, "help": "Never start a pager."}),
+    (("--progress", "progress_style"), {"type": click.Choice(["auto", "bar", "plain", "json", "none"]), "help": "How to show progress."}),
+)
+
+
+class Face:
+    """One command's side of the conversation."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.home_option: Path | None = given.get("home")
+        self.as_json = bool(given.get("as_json"))
+        self.quiet = bool(given.get("quiet"))
+        self.verbose = bool(given.get("verbose"))
+        self.settings: tuple[str, ...] = tuple(given.get("settings") or ())
+        self.progress_style = "none" if self.quiet else (given.get("progress_style") or "auto")
+        self.color = given.get("color") or "auto"
+
+    @property
+    def home_path(self) -> Path:
+        """Where the home is or would be."""
+        from sterling.kernel.home import default_home_path
+
+        return self.home_option or default_home_path()
+
+    def open_home(self, *, read_only: bool = False, create: bool = False) -> Home:
+        """Open the home for this command; `create` makes one when there is none.
+
+        Errors: home.*, config.*, contracts.lock-mismatch.
+        """
+        from sterling.app import open_app_home
+
+        return open_app_home(
+            self.home_path, read_only=read_only, create=create, settings=self.settings, say=self.say
+        )
+
+    def say(self, words: str) -> None:
+        """Talk, on standard error; silent with -q."""
+        if not self.quiet:
+            click.echo(words, err=True)
+
+    def progress(self, total: int, label: str) -> AbstractContextManager[Progress]:
+        """Follow work of `total` steps."""
+        from sterling.cli.progress import follow
+
+        return follow(total, label, self.progress_style)
+
+    def show(self, result: dict[str, Any], *, contract: str, text: str) -> None:
+        """Print the result: JSON under its contract, or the text."""
+        if self.as_json:
+            ordered = {"contract": contract, **{key: result[key] for key in sorted(result) if key != "contract"}}
+            click.echo(json.dumps(ordered, ensure_ascii=False, sort_keys=False))
+        else:
+            click.echo(text)
+
+    def present(self, result: dict[str, Any], *, contract: str, text: str, exit: int = 0) -> NoReturn:
+        """Print the result and end with an exit status; open homes close on the way out."""
+        self.show(result, contract=contract, text=text)
+        sys.exit(exit)
+
+
+def options(function: Function) -> Function:
+    """Give a command the global options; it receives them as `face`."""
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        context = click.get_current_context()
+        given = dict(context.find_root().obj or {})
+        for names, _ in _OPTIONS:
+            name = _parameter(names)
+            value = kwargs.pop(name)
+            if value not in (None, False, ()):
+                given[name] = value
+        return function(*args, face=Face(given), **kwargs)
+
+    decorated: Any = wrapped
+    for names, attributes in reversed(_OPTIONS):
+        decorated = click.option(*names, default=None if "is_flag" not in attributes else False, **attributes)(
+            decorated
+        ) if "multiple" not in attributes else click.option(*names, **attributes)(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def root_options(function: Function) -> Function:
+    """The same options in front of the noun; they are kept for the command that follows."""
+    decorated: Any = function
+    for names, attributes in reversed(_OPTIONS):
+        decorated = click.option(*names, **attributes)(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def _parameter(names: tuple[str, ...]) -> str:
+    plain = [name for name in names if not name.startswith("-")]
+    return plain[0] if plain else max(names, key=len).lstrip("-").replace("-", "_")

@@ -1,0 +1,1 @@
+"""Facts and their proof: ledger, blobs, records, contracts, leases, keys."""

@@ -1,0 +1,218 @@
+"""One transaction: checking a batch and appending its entries.
+
+The caller holds the writer role and an open `BEGIN IMMEDIATE`. This module does
+what the batch says inside a savepoint, so that a refused batch leaves nothing
+but the entry that says it was refused.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, replace
+
+from sterling.kernel import lease_table, merkle
+from sterling.kernel.batch import Batch, Draft, Fence, FenceHolds, NewestIs, Precondition, RecordAbsent
+from sterling.kernel.canonical import Json, TooLarge, canonical_bytes
+from sterling.kernel.chain import GENESIS, seal
+from sterling.kernel.clock import Clock
+from sterling.kernel.errors import SterlingError
+from sterling.kernel.lease_table import LeaseRow
+from sterling.kernel.store_sqlite import (
+    insert_entry,
+    newest_row,
+    read_node,
+    read_size,
+    record_row,
+    submission_row,
+)
+
+__all__ = ["Appender", "PreconditionFailed", "Prepared", "Receipt"]
+
+ENTRY_BODY_BYTES_MAX = 64 * 1024
+
+
+class PreconditionFailed(SterlingError):
+    """A batch named a condition that did not hold when it was written."""
+
+    code = "ledger.precondition"
+    hint = "Read the newest state and decide again; nothing was written. See `sterling status`."
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a durable batch got: its first and last index, the head after it, and its leases."""
+
+    first: int
+    last: int
+    head: bytes
+    leases: tuple[LeaseRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch whose payloads were validated: drafts with the floats flag of their contracts."""
+
+    batch: Batch
+    drafts: tuple[tuple[Draft, bool], ...]
+
+
+@dataclass(slots=True)
+class _State:
+    size: int
+    head: bytes
+    last_us: int
+
+
+class Appender:
+    """Appends batches through one connection; keeps size, head and the tree's frontier in memory."""
+
+    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+        size, head, last_us = read_size(connection)
+        self._state = _State(size, head if size else GENESIS, last_us)
+        self._frontier: dict[int, tuple[int, bytes]] = {}
+
+    @property
+    def size(self) -> int:
+        return self._state.size
+
+    @property
+    def head(self) -> bytes:
+        return self._state.head
+
+    def node(self, level: int, position: int) -> bytes:
+        """A stored full subtree; the newest of each level comes from memory."""
+        known = self._frontier.get(level)
+        if known is not None and known[0] == position:
+            return known[1]
+        return read_node(self._connection, level, position)
+
+    def apply(self, prepared: Prepared) -> Receipt:
+        """Write one batch inside the open transaction, or refuse it and write only the refusal.
+
+        Errors: PreconditionFailed, lease errors, TooLarge; the transaction stays usable.
+        """
+        earlier = submission_row(self._connection, prepared.batch.submission)
+        if earlier is not None:
+            return Receipt(earlier[0], earlier[1], self._state.head)
+        before, frontier = replace(self._state), dict(self._frontier)
+        self._connection.execute("SAVEPOINT batch")
+        try:
+            receipt = self._write(prepared)
+        except SterlingError as refusal:
+            self._connection.execute("ROLLBACK TO batch")
+            self._connection.execute("RELEASE batch")
+            self._state, self._frontier = before, frontier
+            self._write_refusal(prepared.batch, refusal)
+            raise
+        self._connection.execute("RELEASE batch")
+        return receipt
+
+    def reload(self) -> None:
+        """Forget what memory holds and read it again, after a transaction that did not commit."""
+        size, head, last_us = read_size(self._connection)
+        self._state, self._frontier = _State(size, head if size else GENESIS, last_us), {}
+
+    def _write(self, prepared: Prepared) -> Receipt:
+        batch = prepared.batch
+        for condition in batch.conditions:
+            self._check(condition)
+        first, now_us = self._state.size, self._now_us()
+        leases: list[LeaseRow] = []
+        for operation in batch.operations:
+            row, draft = lease_table.execute(self._connection, operation, self._clock.boot_us(), self._clock)
+            leases.append(row)
+            if draft is not None:
+                self._append(replace(draft, run=batch.run, actor=batch.actor), False, now_us, ())
+        fences = tuple(Fence(c.lease, c.token) for c in batch.conditions if isinstance(c, FenceHolds))
+        for draft, floats in prepared.drafts:
+            self._append(draft, floats, now_us, fences)
+        last = self._state.size - 1
+        self._connection.execute(
+            "INSERT INTO submissions (id, first, last) VALUES (?, ?, ?)", (batch.submission, first, last)
+        )
+        return Receipt(first, last, self._state.head, tuple(leases))
+
+    def _check(self, condition: Precondition) -> None:
+        if isinstance(condition, FenceHolds):
+            lease_table.check_fence(self._connection, condition.lease, condition.token, self._clock.boot_us())
+        elif isinstance(condition, NewestIs):
+            row = newest_row(self._connection, condition.subject)
+            found = None if row is None else row[0]
+            if found != condition.index:
+                raise PreconditionFailed(
+                    f"expected {condition.index} as the newest entry of {condition.subject}, found {found}",
+                    subject=condition.subject,
+                    expected=condition.index,
+                    found=found,
+                )
+        elif isinstance(condition, RecordAbsent) and record_row(self._connection, condition.id):
+            raise PreconditionFailed(f"expected no record {condition.id}, found it", id=condition.id)
+
+    def _now_us(self) -> int:
+        """The wall time of the next entries; a fall since the last entry is itself an entry."""
+        now_us = self._clock.wall_us()
+        if now_us < self._state.last_us:
+            payload = {"before_us": self._state.last_us, "after_us": now_us}
+            self._append(Draft("clock.stepped", payload), False, now_us, ())
+        return now_us
+
+    def _append(self, draft: Draft, floats: bool, at_us: int, fences: tuple[Fence, ...]) -> None:
+        record: tuple[str, str] | None = None
+        contract = ""
+        if draft.kind == "record.put":
+            record_id = str(draft.payload["id"])
+            contract = str(draft.payload["contract"]).partition("@")[0]
+            if record_row(self._connection, record_id) is not None:
+                again = {"contract": draft.payload["contract"], "id": record_id}
+                draft = replace(draft, kind="record.again", payload=again)
+            else:
+                record = (record_id, str(draft.payload["hash"]))
+        body = canonical_bytes(_body(draft, contract, at_us, fences), floats=floats)
+        if len(body) > ENTRY_BODY_BYTES_MAX:
+            raise TooLarge(
+                f"expected an entry of at most {ENTRY_BODY_BYTES_MAX} bytes, found {len(body)}", kind=draft.kind
+            )
+        entry = seal(self._state.size, self._state.head, body)
+        insert_entry(self._connection, entry, (draft.kind, contract, draft.subject, draft.run, at_us))
+        nodes = merkle.grow(entry.index, merkle.leaf_hash(entry.hash), self.node)
+        for level, position, digest in nodes:
+            self._connection.execute(
+                "INSERT INTO nodes (level, position, hash) VALUES (?, ?, ?)", (level, position, digest)
+            )
+            self._frontier[level] = (position, digest)
+        if record is not None:
+            self._connection.execute(
+                "INSERT INTO records (id, hash, contract, entry) VALUES (?, ?, ?, ?)",
+                (record[0], bytes.fromhex(record[1]), contract, entry.index),
+            )
+        self._state.size += 1
+        self._state.head = entry.hash
+        self._state.last_us = at_us
+
+    def _write_refusal(self, batch: Batch, refusal: SterlingError) -> None:
+        subject = next((draft.subject for draft in batch.drafts if draft.subject), "")
+        payload = {
+            "code": refusal.code,
+            "message": refusal.message[:1000],
+            "subject": subject,
+            "submission": batch.submission,
+        }
+        draft = Draft("write.refused", payload, subject="", run=batch.run, actor=batch.actor)
+        self._append(draft, False, self._now_us(), ())
+
+
+def _body(draft: Draft, contract: str, at_us: int, fences: tuple[Fence, ...]) -> dict[str, Json]:
+    body: dict[str, Json] = {
+        "v": 1,
+        "kind": draft.kind,
+        "at_us": at_us,
+        "actor": draft.actor.as_json(),
+        "payload": draft.payload,
+    }
+    optional = {"contract": contract, "subject": draft.subject, "run": draft.run, "step": draft.step}
+    body.update({name: value for name, value in optional.items() if value})
+    if fences:
+        body["fence"] = [{"lease": fence.lease, "token": fence.token} for fence in fences]
+    return body

@@ -1,0 +1,150 @@
+"""A batch: what one transaction is to write, as plain values.
+
+The ledger has one way in. A batch holds drafts of entries, lease operations and
+preconditions; all of it happens, or none. It carries a random submission id:
+committing the same batch twice gives the first receipt again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sterling.kernel.canonical import Json
+
+__all__ = [
+    "Actor",
+    "Batch",
+    "Draft",
+    "Fence",
+    "FenceHolds",
+    "LeaseOperation",
+    "LeaseVerb",
+    "NewestIs",
+    "Precondition",
+    "RecordAbsent",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who writes: type is person, program or agent."""
+
+    type: str
+    id: str
+
+    def as_json(self) -> dict[str, Json]:
+        return {"type": self.type, "id": self.id}
+
+
+PROGRAM = Actor("program", "sterling")
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The right under which a batch is written: a lease's name and its token."""
+
+    lease: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class FenceHolds:
+    """The lease is held under this token and has not expired."""
+
+    lease: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewestIs:
+    """The newest entry of the subject has this index (None: it has no entry)."""
+
+    subject: str
+    index: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAbsent:
+    """No record has this id."""
+
+    id: str
+
+
+Precondition = FenceHolds | NewestIs | RecordAbsent
+
+
+class LeaseVerb(StrEnum):
+    ACQUIRE = "acquire"
+    RENEW = "renew"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseOperation:
+    """One move on a lease; `ttl_us` counts for acquire and renew."""
+
+    verb: LeaseVerb
+    name: str
+    holder: str
+    ttl_us: int = 0
+    pid: int = 0
+    pid_started: int = 0
+    boot_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An entry before it has an index, a time and a hash."""
+
+    kind: str
+    payload: Json
+    subject: str = ""
+    run: str = ""
+    step: str = ""
+    actor: Actor = PROGRAM
+
+
+@dataclass(slots=True)
+class Batch:
+    """Drafts, lease operations and preconditions that are written together or not at all."""
+
+    actor: Actor = PROGRAM
+    run: str = ""
+    step: str = ""
+    submission: str = field(default_factory=lambda: secrets.token_hex(16))
+    drafts: list[Draft] = field(default_factory=list)
+    conditions: list[Precondition] = field(default_factory=list)
+    operations: list[LeaseOperation] = field(default_factory=list)
+    records: set[str] = field(default_factory=set)
+
+    def append(
+        self,
+        kind: str,
+        payload: Json,
+        *,
+        subject: str = "",
+        run: str | None = None,
+        step: str | None = None,
+        actor: Actor | None = None,
+    ) -> None:
+        """Add a draft; run, step and actor default to the batch's own."""
+        self.drafts.append(
+            Draft(
+                kind,
+                payload,
+                subject=subject,
+                run=self.run if run is None else run,
+                step=self.step if step is None else step,
+                actor=actor or self.actor,
+            )
+        )
+
+    def require(self, condition: Precondition) -> None:
+        """Refuse the batch unless this holds when it is written."""
+        self.conditions.append(condition)
+
+    def operate(self, operation: LeaseOperation) -> None:
+        """Add a lease operation; it happens before the drafts are appended."""
+        self.operations.append(operation)

@@ -1,0 +1,152 @@
+"""Canonical bytes: RFC 8785 out, a strict parser in.
+
+Two parties who mean the same must hash the same, so everything that is hashed
+goes through `canonical_bytes`, and everything read back goes through
+`parse_canonical`, which refuses bytes that are not their own canonical form.
+Strings keep their bytes: NFC and NFD stay different.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import rfc8785
+
+from sterling.kernel.errors import EXIT_BROKEN, SterlingError
+
+__all__ = [
+    "DEPTH_MAX",
+    "ENTRY_BYTES_MAX",
+    "CanonicalInvalid",
+    "DuplicateKey",
+    "Json",
+    "NotCanonical",
+    "TooLarge",
+    "canonical_bytes",
+    "parse_canonical",
+    "parse_strict",
+]
+
+Json = Any  # A JSON value: None, bool, int, float, str, list[Json] or dict[str, Json].
+
+ENTRY_BYTES_MAX = 64 * 1024
+DEPTH_MAX = 64
+_INTEGER_MAX = 2**53 - 1
+
+
+class CanonicalInvalid(SterlingError):
+    """A value or text that canonical JSON cannot hold."""
+
+    code = "canonical.invalid"
+    hint = "Send plain JSON: UTF-8, finite numbers, integers within 2^53. See `sterling ledger --help`."
+
+
+class NotCanonical(SterlingError):
+    """Stored bytes parse, but are not their own canonical form."""
+
+    code = "canonical.not-canonical"
+    hint = "The stored bytes were changed. Run `sterling verify`."
+    exit = EXIT_BROKEN
+
+
+class TooLarge(SterlingError):
+    """More bytes than the place allows."""
+
+    code = "canonical.too-large"
+    hint = "Put large content in a blob and cite its address. See `sterling ledger --help`."
+
+
+class DuplicateKey(SterlingError):
+    """An object names a key twice."""
+
+    code = "canonical.duplicate-key"
+    hint = "Keep one of the two keys. See `sterling ledger --help`."
+
+
+def canonical_bytes(value: Json, *, floats: bool = False) -> bytes:
+    """The RFC 8785 form of a JSON value.
+
+    Errors: CanonicalInvalid for floats (unless `floats`), NaN, infinities,
+            integers beyond 2^53-1, lone surrogates, other types, depth over 64.
+    """
+    _check(value, floats=floats, depth=0)
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as problem:
+        raise CanonicalInvalid(f"expected canonical JSON, found {problem}") from problem
+
+
+def parse_strict(data: bytes, *, limit: int = ENTRY_BYTES_MAX) -> Json:
+    """Parse JSON bytes, refusing what RFC 8785 could not have written.
+
+    Errors: TooLarge, DuplicateKey, CanonicalInvalid.
+    """
+    if len(data) > limit:
+        raise TooLarge(f"expected at most {limit} bytes, found {len(data)}", limit=limit, size=len(data))
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise CanonicalInvalid("expected no byte-order mark, found one")
+    try:
+        text = data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
+        raise CanonicalInvalid(f"expected JSON in UTF-8, found {problem}") from problem
+    _check(value, floats=True, depth=0)
+    return value
+
+
+def parse_canonical(data: bytes, *, limit: int = ENTRY_BYTES_MAX, floats: bool = True) -> Json:
+    """Parse bytes that must already be their own canonical form.
+
+    Errors: as `parse_strict`, and NotCanonical when writing the value again
+            gives other bytes.
+    """
+    value = parse_strict(data, limit=limit)
+    if canonical_bytes(value, floats=floats) != data:
+        raise NotCanonical("expected canonical JSON, found another spelling of the same value")
+    return value
+
+
+def _check(value: Json, *, floats: bool, depth: int) -> None:
+    if depth > DEPTH_MAX:
+        raise CanonicalInvalid(f"expected nesting of at most {DEPTH_MAX}, found more")
+    if value is None or isinstance(value, bool):
+        return
+    if isinstance(value, int):
+        if abs(value) > _INTEGER_MAX:
+            raise CanonicalInvalid(f"expected an integer within 2^53-1, found {value}")
+    elif isinstance(value, float):
+        if not floats or not math.isfinite(value):
+            raise CanonicalInvalid(f"expected no float here, found {value!r}")
+    elif isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check(item, floats=floats, depth=depth + 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise CanonicalInvalid(f"expected text as key, found {key!r}")
+            _check_text(key)
+            _check(item, floats=floats, depth=depth + 1)
+    else:
+        raise CanonicalInvalid(f"expected a JSON value, found {type(value).__name__}")
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii() and any(0xD800 <= ord(letter) <= 0xDFFF for letter in text):
+        raise CanonicalInvalid("expected well-formed text, found a lone surrogate")
+
+
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    result: dict[str, Json] = {}
+    for key, value in pairs:
+        if key in result:
+            raise DuplicateKey(f"expected each key once, found {key!r} twice", key=key)
+        result[key] = value
+    return result
+
+
+def _constant(name: str) -> Json:
+    raise CanonicalInvalid(f"expected a finite number, found {name}")

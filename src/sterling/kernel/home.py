@@ -1,0 +1,229 @@
+"""A home: one directory that holds a ledger, its blobs, keys and settings.
+
+`init_home` makes it whole or leaves nothing. `open_home` checks, in order: it
+exists, nobody else can read it, its version is known, its settings are valid.
+The checks of a ledger's tail happen with the first write.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sqlite3
+from pathlib import Path
+from types import TracebackType
+
+import platformdirs
+
+from sterling.kernel.anchors import Anchors
+from sterling.kernel.batch import Batch
+from sterling.kernel.blobs import Blobs
+from sterling.kernel.clock import Clock, SystemClock
+from sterling.kernel.config import Config, load_config, write_defaults
+from sterling.kernel.contracts import Contracts, load_contracts
+from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
+from sterling.kernel.ids import random_id
+from sterling.kernel.keys import load_key, make_key
+from sterling.kernel.leases import Leases
+from sterling.kernel.ledger import Ledger
+from sterling.kernel.locks import Role
+from sterling.kernel.records import Records
+from sterling.kernel.store_sqlite import HOME_VERSION, connect_reader, create_store, read_meta
+
+__all__ = [
+    "Home",
+    "HomeMissing",
+    "HomePermissions",
+    "HomeTaken",
+    "HomeTooNew",
+    "LedgerMissing",
+    "default_home_path",
+    "init_home",
+    "is_home",
+    "open_home",
+]
+
+_README = """This folder is a Sterling home: a record of what programs did here, with its evidence.
+
+ledger.db      the record: an append-only, hash-chained log in SQLite
+blobs/         the evidence: files named by the SHA-256 of their bytes
+keys/          the keys that sign the log's checkpoints; keep them private
+evidence/      readable copies made from the record
+sterling.toml  settings
+
+To check it with Sterling:      sterling verify --home THIS_FOLDER --blobs
+To check it without Sterling:   python standalone_verify.py THIS_FOLDER
+That file stands in the Sterling package (kernel/standalone_verify.py). It needs Python and `cryptography`.
+A blob can be checked by hand: `sha256sum blobs/ab/cdef...` prints abcdef...
+Nothing here is ever deleted by Sterling.
+"""
+
+
+class HomeMissing(SterlingError):
+    """There is no home at a path."""
+
+    code = "home.missing"
+    hint = "Make one with `sterling init`, or name another with --home."
+    exit = EXIT_USAGE
+
+
+class LedgerMissing(SterlingError):
+    """An anchor remembers a home that is not there any more."""
+
+    code = "integrity.ledger-missing"
+    hint = "Restore the folder from a backup, then run `sterling verify`."
+    exit = EXIT_BROKEN
+
+
+class HomeTaken(SterlingError):
+    """A path that should become a home holds something else."""
+
+    code = "home.taken"
+    hint = "Name an empty or new folder: `sterling init --home FOLDER`."
+    exit = EXIT_USAGE
+
+
+class HomePermissions(SterlingError):
+    """Others may read the home."""
+
+    code = "home.permissions"
+    hint = "Run `chmod 700` on the folder, or set safety.shared_home in its sterling.toml."
+    exit = EXIT_USAGE
+
+
+class HomeTooNew(SterlingError):
+    """The home was written by a newer Sterling."""
+
+    code = "home.too-new"
+    hint = "Use the newer Sterling; `sterling verify` still reads it."
+    exit = EXIT_USAGE
+
+
+class Home:
+    """An open home; use it as a context manager, or call `close`."""
+
+    def __init__(
+        self, path: Path, *, home_id: str, demo: bool, config: Config, clock: Clock, read_only: bool
+    ) -> None:
+        self.path, self.id, self.demo = path, home_id, demo
+        self.config, self.clock, self.read_only = config, clock, read_only
+        self.contracts: Contracts = load_contracts()
+        self.blobs = Blobs(path / "blobs")
+        self.anchors = Anchors.open(home_id)
+        self.ledger = Ledger(
+            path / "ledger.db",
+            home_id=home_id,
+            role=Role(path / "run", "writer"),
+            blobs=self.blobs,
+            contracts=self.contracts,
+            anchors=self.anchors,
+            signer=lambda: load_key(path / "keys", "ledger"),
+            clock=clock,
+            wait_ms=int(config.get("store.wait_ms_max")),
+            read_only=read_only,
+        )
+        self.records = Records(self.ledger, self.blobs, self.contracts)
+        self.leases = Leases(self.ledger, clock)
+
+    def close(self) -> None:
+        """Checkpoint what this process wrote and give its roles back."""
+        self.ledger.close()
+
+    def __enter__(self) -> Home:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def default_home_path() -> Path:
+    """`STERLING_HOME`, else the platform's folder for a user's data."""
+    named = os.environ.get("STERLING_HOME", "")
+    return Path(named) if named else Path(platformdirs.user_data_dir("sterling"))
+
+
+def is_home(path: Path) -> bool:
+    """Whether a ledger lies at this path."""
+    return (path / "ledger.db").is_file()
+
+
+def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False) -> Home:
+    """Make a home with its id, keys, settings, first entry, first checkpoint and first anchor.
+
+    Errors: home.taken when the folder is not empty.
+    """
+    ticking = clock or SystemClock()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise HomeTaken(f"expected a new or empty folder, found {path} in use", path=str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    growing = path.parent / f".{path.name}.{secrets.token_hex(4)}.incoming"
+    home_id = random_id("home")
+    try:
+        _furnish(growing, home_id, demo=demo)
+        growing.rename(path)
+    except BaseException:
+        shutil.rmtree(growing, ignore_errors=True)
+        raise
+    key = load_key(path / "keys", "ledger")
+    Anchors.open(home_id).pin(key.verifier(f"sterling/{home_id}"), path.resolve())
+    home = open_home(path, clock=ticking)
+    batch = Batch()
+    payload = {"home_id": home_id, "version": HOME_VERSION, "key": key.fingerprint, "demo": demo}
+    batch.append("home.created", payload, subject=home_id)
+    home.ledger.commit(batch)
+    home.ledger.checkpoint()
+    return home
+
+
+def open_home(path: Path, *, read_only: bool = False, clock: Clock | None = None) -> Home:
+    """Open a home.
+
+    Errors: home.missing, integrity.ledger-missing, home.permissions, home.too-new,
+            store.unreadable, config.*.
+    """
+    if not is_home(path):
+        remembered = Anchors.remembered_homes().get(str(path.resolve()))
+        if remembered is not None:
+            raise LedgerMissing(
+                f"expected the ledger of {remembered} at {path}, found none", path=str(path), home_id=remembered
+            )
+        raise HomeMissing(f"expected a home at {path}, found none", path=str(path))
+    config = load_config(path / "sterling.toml")
+    if path.stat().st_mode & 0o077 and not config.get("safety.shared_home"):
+        raise HomePermissions(f"expected mode 0700 on {path}, found {path.stat().st_mode & 0o777:o}")
+    home_id, version, demo = _read_identity(path / "ledger.db")
+    if version > HOME_VERSION:
+        raise HomeTooNew(f"expected home version {HOME_VERSION} at most, found {version}")
+    return Home(
+        path, home_id=home_id, demo=demo, config=config, clock=clock or SystemClock(), read_only=read_only
+    )
+
+
+def _read_identity(database: Path) -> tuple[str, int, bool]:
+    connection = connect_reader(database)
+    try:
+        home_id = read_meta(connection, "home_id")
+        version = read_meta(connection, "home_version")
+        demo = read_meta(connection, "demo")
+    except sqlite3.DatabaseError as problem:
+        raise HomeMissing(f"expected a ledger in {database}, found: {problem}") from problem
+    finally:
+        connection.close()
+    if home_id is None or version is None or not version.isdigit():
+        raise HomeMissing(f"expected the name of a home in {database}, found none")
+    return home_id, int(version), demo == "1"
+
+
+def _furnish(path: Path, home_id: str, *, demo: bool) -> None:
+    for folder in ("", "blobs", "blobs/.incoming", "keys", "run", "spool", "index", "evidence", "telemetry"):
+        (path / folder).mkdir(mode=0o700, exist_ok=True)
+    write_defaults(path / "sterling.toml")
+    (path / "README.txt").write_text(_README, encoding="utf-8")
+    make_key(path / "keys", "ledger")
+    make_key(path / "keys", "attest")
+    create_store(path / "ledger.db", home_id, demo=demo)
+    for file in (path / "sterling.toml", path / "README.txt", path / "ledger.db"):
+        file.chmod(0o600)

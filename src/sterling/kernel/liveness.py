@@ -1,0 +1,54 @@
+"""Which process is this, and is that one still alive?
+
+A pid alone proves nothing, because pids are used again. A process is named by
+its pid, the tick at which it started, and the boot it belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ProcessName", "holder_name", "is_alive", "process_name", "started_ticks"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessName:
+    """A process beyond doubt: its pid, its start in clock ticks since boot, and the boot."""
+
+    pid: int
+    started_ticks: int
+    boot_id: str
+
+
+def started_ticks(pid: int) -> int | None:
+    """The tick at which this pid started, or None when there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    fields = text[text.rindex(")") + 2 :].split()
+    if fields[0] in ("Z", "X"):
+        return None
+    return int(fields[19])
+
+
+def process_name(boot_id: str, pid: int | None = None) -> ProcessName:
+    """This process, or the one with this pid (which must exist)."""
+    number = os.getpid() if pid is None else pid
+    ticks = started_ticks(number)
+    assert ticks is not None, f"no process {number}"
+    return ProcessName(number, ticks, boot_id)
+
+
+def is_alive(process: ProcessName, boot_id: str) -> bool:
+    """Whether that very process still runs in this boot."""
+    return process.boot_id == boot_id and started_ticks(process.pid) == process.started_ticks
+
+
+def holder_name(process: ProcessName) -> str:
+    """A name for a lease holder that never repeats: host, pid, start and 64 random bits."""
+    return f"{socket.gethostname()}/{process.pid}/{process.started_ticks}/{secrets.token_hex(8)}"

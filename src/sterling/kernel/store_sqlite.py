@@ -1,0 +1,186 @@
+"""The SQLite store of one home: its connections and its queries.
+
+WAL, `synchronous=FULL`, STRICT tables. One process owns the only read-write
+connection; readers are `query_only`. Nothing here knows what an entry means.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from sterling.kernel.chain import Entry
+from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
+
+__all__ = [
+    "HOME_VERSION",
+    "ROW_COLUMNS",
+    "EntryRow",
+    "StoreUnavailable",
+    "StoreUnreadable",
+    "connect_reader",
+    "connect_writer",
+    "create_store",
+    "insert_entry",
+    "newest_row",
+    "read_meta",
+    "read_node",
+    "read_rows",
+    "read_size",
+    "record_row",
+    "submission_row",
+]
+
+HOME_VERSION = 1
+ROW_COLUMNS = '"index", hash, previous, kind, contract, subject, run, at_us, body'
+_PAGE_ROWS = 512
+
+EntryRow = tuple[int, bytes, bytes, str, str, str, str, int, bytes]
+
+
+class StoreUnavailable(SterlingError):
+    """The database cannot be opened."""
+
+    code = "store.unavailable"
+    hint = "Check the folder and its permissions, then run `sterling status`."
+    exit = EXIT_USAGE
+
+
+class StoreUnreadable(SterlingError):
+    """The database file is not what SQLite wrote."""
+
+    code = "store.unreadable"
+    hint = "Restore `ledger.db` from a backup, then run `sterling verify`."
+    exit = EXIT_BROKEN
+
+
+def create_store(path: Path, home_id: str, *, demo: bool) -> None:
+    """Make the tables of a new home."""
+    connection = connect_writer(path)
+    schema = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
+    connection.executescript("BEGIN IMMEDIATE;\n" + schema + "COMMIT;")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(
+        "INSERT INTO meta (name, value) VALUES (?, ?)",
+        [("home_id", home_id), ("home_version", str(HOME_VERSION)), ("demo", "1" if demo else "0")],
+    )
+    connection.execute("COMMIT")
+    connection.close()
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """The read-write connection; the caller holds the writer role and uses it from one thread at a time."""
+    connection = _open(f"file:{_quoted(path)}?mode=rwc", check_same_thread=False)
+    _guarded(connection, "PRAGMA journal_mode=WAL")
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000", "wal_autocheckpoint=2000"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write; works while a writer is at work."""
+    connection = _open(f"file:{_quoted(path)}?mode=ro", check_same_thread=True)
+    _guarded(connection, "PRAGMA query_only=ON")
+    connection.execute("PRAGMA busy_timeout=5000")
+    return connection
+
+
+def read_meta(connection: sqlite3.Connection, name: str) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def read_size(connection: sqlite3.Connection) -> tuple[int, bytes, int]:
+    """How many entries there are, the newest hash and the newest time."""
+    row = connection.execute(
+        'SELECT "index", hash, at_us FROM entries ORDER BY "index" DESC LIMIT 1'
+    ).fetchone()
+    return (0, bytes(32), 0) if row is None else (int(row[0]) + 1, bytes(row[1]), int(row[2]))
+
+
+def insert_entry(
+    connection: sqlite3.Connection, entry: Entry, columns: tuple[str, str, str, str, int]
+) -> None:
+    """Append one row; `columns` are kind, contract, subject, run and time."""
+    kind, contract, subject, run, at_us = columns
+    connection.execute(
+        f"INSERT INTO entries ({ROW_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (entry.index, entry.hash, entry.previous, kind, contract, subject, run, at_us, entry.body),
+    )
+
+
+def read_rows(
+    connection: sqlite3.Connection, where: dict[str, str], *, after: int, until: int | None = None
+) -> Iterator[EntryRow]:
+    """Rows in index order whose columns equal `where`, fetched a page at a time.
+
+    A page is one short query, so a reader never holds a snapshot open.
+    """
+    tests = "".join(f" AND {column} = ?" for column in where)
+    limit = "" if until is None else ' AND "index" < ?'
+    query = (
+        f'SELECT {ROW_COLUMNS} FROM entries WHERE "index" > ?{tests}{limit} '
+        f'ORDER BY "index" LIMIT {_PAGE_ROWS}'
+    )
+    last = after
+    tail = () if until is None else (until,)
+    while True:
+        rows = connection.execute(query, (last, *where.values(), *tail)).fetchall()
+        yield from rows
+        if len(rows) < _PAGE_ROWS:
+            return
+        last = rows[-1][0]
+
+
+def newest_row(connection: sqlite3.Connection, subject: str) -> EntryRow | None:
+    row: EntryRow | None = connection.execute(
+        f'SELECT {ROW_COLUMNS} FROM entries WHERE subject = ? AND subject <> \'\' ORDER BY "index" DESC LIMIT 1',
+        (subject,),
+    ).fetchone()
+    return row
+
+
+def read_node(connection: sqlite3.Connection, level: int, position: int) -> bytes:
+    row = connection.execute(
+        "SELECT hash FROM nodes WHERE level = ? AND position = ?", (level, position)
+    ).fetchone()
+    if row is None:
+        raise StoreUnreadable(f"expected tree node {level}/{position}, found none")
+    return bytes(row[0])
+
+
+def record_row(connection: sqlite3.Connection, record_id: str) -> tuple[bytes, str, int] | None:
+    """The hash, contract and entry index of a record, or None."""
+    row: tuple[bytes, str, int] | None = connection.execute(
+        "SELECT hash, contract, entry FROM records WHERE id = ?", (record_id,)
+    ).fetchone()
+    return row
+
+
+def submission_row(connection: sqlite3.Connection, submission: str) -> tuple[int, int] | None:
+    row: tuple[int, int] | None = connection.execute(
+        "SELECT first, last FROM submissions WHERE id = ?", (submission,)
+    ).fetchone()
+    return row
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _open(uri: str, *, check_same_thread: bool) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=check_same_thread)
+    except sqlite3.OperationalError as problem:
+        raise StoreUnavailable(f"expected to open {uri}, found: {problem}") from problem
+
+
+def _guarded(connection: sqlite3.Connection, statement: str) -> None:
+    """Run the first statement of a connection, the one that meets a file that is no database."""
+    try:
+        connection.execute(statement)
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as problem:
+        connection.close()
+        raise StoreUnreadable(f"expected an SQLite database, found: {problem}") from problem

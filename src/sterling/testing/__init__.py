@@ -1,0 +1,1 @@
+"""Fakes and contract suites for tests and plugin authors. Product code never imports this."""
