@@ -1,8 +1,9 @@
 """What can be wrong with a ledger, one class a code.
 
-`chain.py` names the two breaks a chain can see alone; these are the breaks that
-need a signature, a tree, an outside copy or the blobs beside the ledger. A
-`Verification` carries the codes; the writer raises the classes.
+`chain.py` names the two breaks a chain can see alone; these need a signature, a
+tree, an outside copy or the blobs beside the ledger. `ledger.py`, `home.py` and
+`records.py` declare three more that they raise themselves. A `Verification`
+carries the codes of all of them.
 """
 
 from __future__ import annotations
@@ -15,24 +16,13 @@ __all__ = [
     "CheckpointOrder",
     "Forked",
     "KeyUnknown",
-    "LedgerMissing",
     "LedgerUnreadable",
     "NoAnchor",
     "ProjectionAltered",
-    "RecordAltered",
     "RolledBack",
     "RootMismatch",
-    "TailMissing",
     "TimeUnexplained",
 ]
-
-
-class TailMissing(SterlingError):
-    """An outside copy proves more entries than the log holds."""
-
-    code = "integrity.tail-missing"
-    hint = "Stop writing. Put back the newest copy of the home, then run `sterling verify`."
-    exit = EXIT_BROKEN
 
 
 class RolledBack(SterlingError):
@@ -40,14 +30,6 @@ class RolledBack(SterlingError):
 
     code = "integrity.rolled-back"
     hint = "Stop writing. Put back the newest copy of the home, then run `sterling verify`."
-    exit = EXIT_BROKEN
-
-
-class LedgerMissing(SterlingError):
-    """A home that an anchor remembers has no ledger any more."""
-
-    code = "integrity.ledger-missing"
-    hint = "Put the home back where it was, or name its new place: `sterling verify --help`."
     exit = EXIT_BROKEN
 
 
@@ -112,14 +94,6 @@ class BlobMissing(SterlingError):
 
     code = "integrity.blob-missing"
     hint = "Put the file back from a copy, then run `sterling verify --blobs`."
-    exit = EXIT_BROKEN
-
-
-class RecordAltered(SterlingError):
-    """A record's stored id, hash, contract or sources disagree with its document."""
-
-    code = "integrity.record-altered"
-    hint = "Look at the entry: `sterling ledger show INDEX`."
     exit = EXIT_BROKEN
 
 

@@ -164,9 +164,7 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes],
     _check_equal(current, root, f"root of size {size}")
 
 
-def verify_consistency(
-    old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]
-) -> None:
+def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
     """Check that the tree `(new, new_root)` starts with the tree `(old, old_root)`.
 
     Raises:
@@ -191,9 +189,7 @@ def verify_consistency(
     _follow_consistency(old, new, old_root, new_root, nodes)
 
 
-def _follow_consistency(
-    old: int, new: int, old_root: bytes, new_root: bytes, nodes: Sequence[bytes]
-) -> None:
+def _follow_consistency(old: int, new: int, old_root: bytes, new_root: bytes, nodes: Sequence[bytes]) -> None:
     position, last = old - 1, new - 1
     while position & 1:
         position, last = position >> 1, last >> 1

@@ -1,0 +1,145 @@
+"""Key files: one Ed25519 key a purpose, readable by its owner alone.
+
+`<purpose>.key` holds the secret and says what it is for, so that a file under
+another name is refused. `<purpose>.pub` holds the public half for whoever
+checks; it is a convenience of the home and proves nothing about it.
+
+A key file that is a link, belongs to somebody else, can be read by others, or
+says another purpose is `keys.unusable`. Nothing here prints a secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+from sterling.kernel.errors import SterlingError
+from sterling.kernel.signing import PUBLIC_KEY_BYTES, Signer
+
+__all__ = ["KeyUnusable", "load_key", "load_public_key", "make_key"]
+
+_FORMAT = "sterling/key/1"
+_PURPOSE = re.compile(r"ledger|attest|witness|person:[a-z0-9][a-z0-9._-]{0,63}")
+_SEED_BYTES = 32
+_FILE_BYTES_MAX = 4096
+
+
+class KeyUnusable(SterlingError):
+    """A key file is missing, unreadable, unsafe, or for something else."""
+
+    code = "keys.unusable"
+    hint = "Put the key file back with mode 0600 and your own user as owner, then run `sterling status`."
+
+
+def make_key(folder: Path, purpose: str) -> Signer:
+    """Make a key for a purpose, durably; a key that is there already is never replaced.
+
+    Errors: KeyUnusable when a key of that purpose exists or the folder cannot be written.
+    """
+    signer_seed = secrets.token_bytes(_SEED_BYTES)
+    signer = Signer(_checked(purpose), signer_seed)
+    public = _base64(signer.public_key)
+    content = {"format": _FORMAT, "private": _base64(signer_seed), "public": public, "purpose": purpose}
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_new(_path(folder, purpose, "key"), json.dumps(content, sort_keys=True) + "\n")
+        _write_new(_path(folder, purpose, "pub"), public + "\n")
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as problem:
+        raise KeyUnusable(
+            f"expected to write a new {purpose} key in {folder}, found: {problem.strerror}", purpose=purpose
+        ) from problem
+    return signer
+
+
+def load_key(folder: Path, purpose: str) -> Signer:
+    """The key of a purpose.
+
+    Errors: KeyUnusable.
+    """
+    path = _path(folder, _checked(purpose), "key")
+    content = _read_private(path, purpose)
+    try:
+        parsed = json.loads(content)
+        form, stated = parsed["format"], parsed["purpose"]
+        seed = base64.b64decode(parsed["private"], validate=True)
+        public = base64.b64decode(parsed["public"], validate=True)
+    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
+        # The content is left out of the message, and `from None` keeps it out of a traceback.
+        raise KeyUnusable(f"expected a key file at {path}, found other content", purpose=purpose) from None
+    if form != _FORMAT or stated != purpose or len(seed) != _SEED_BYTES:
+        raise KeyUnusable(f"expected a {purpose} key at {path}, found one for {stated!r}", purpose=purpose)
+    signer = Signer(purpose, seed)
+    if signer.public_key != public:
+        raise KeyUnusable(f"expected the two halves of {path} to belong together, found they do not")
+    return signer
+
+
+def load_public_key(folder: Path, purpose: str) -> bytes | None:
+    """The 32 public bytes that lie beside a key, or None when there are none that can be read.
+
+    They come from the home itself: use them to see whether it agrees with itself,
+    never to trust it.
+    """
+    try:
+        text = _path(folder, _checked(purpose), "pub").read_bytes()[:_FILE_BYTES_MAX].strip()
+        data = base64.b64decode(text, validate=True)
+    except (OSError, ValueError, binascii.Error):
+        return None
+    return data if len(data) == PUBLIC_KEY_BYTES else None
+
+
+def _checked(purpose: str) -> str:
+    if not _PURPOSE.fullmatch(purpose):
+        raise KeyUnusable(f"expected ledger, attest, witness or person:NAME, found {purpose[:80]!r}")
+    return purpose
+
+
+def _path(folder: Path, purpose: str, suffix: str) -> Path:
+    return folder / f"{purpose.replace(':', '-')}.{suffix}"
+
+
+def _write_new(path: Path, text: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_private(path: Path, purpose: str) -> bytes:
+    """The bytes of a key file, once its kind, owner and mode are what they must be."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as problem:
+        raise KeyUnusable(
+            f"expected a {purpose} key at {path}, found: {problem.strerror}", purpose=purpose
+        ) from problem
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise KeyUnusable(f"expected a regular file at {path}, found another kind", purpose=purpose)
+        if status.st_uid != os.geteuid():
+            raise KeyUnusable(
+                f"expected {path} to belong to user {os.geteuid()}, found {status.st_uid}", purpose=purpose
+            )
+        if status.st_mode & 0o077:
+            raise KeyUnusable(
+                f"expected mode 0600 on {path}, found {status.st_mode & 0o777:o}", purpose=purpose
+            )
+        return file.read(_FILE_BYTES_MAX)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
