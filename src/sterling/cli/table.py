@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
 COMMANDS: tuple[Row, ...] = (
     Row("demo", "demo", "The main job of every pack on real samples, then proof.", ("demo.story",), "sterling demo"),
-    Row("init", "init", "Make a home: ledger, keys, settings, first anchor.", ("home.created",), "sterling init"),
+    Row("init", "init", "Make a home: ledger, keys, settings, first anchor.", ("home.made",), "sterling init"),
     Row("status", "status", "What is running, what waits and why.", ("view.status",), "sterling status"),
     Row("verify", "verify", "Recompute every hash; a run's evidence too.", ("verify.result",), "sterling verify"),
     Row(

@@ -19,6 +19,7 @@ import platformdirs
 from sterling.kernel.anchors import Anchors
 from sterling.kernel.batch import Batch
 from sterling.kernel.blobs import Blobs
+from sterling.kernel.checkpoint import origin_of
 from sterling.kernel.clock import Clock, SystemClock
 from sterling.kernel.config import Config, load_config, write_defaults
 from sterling.kernel.contracts import Contracts, load_contracts
@@ -168,7 +169,7 @@ def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False) -> 
         shutil.rmtree(growing, ignore_errors=True)
         raise
     key = load_key(path / "keys", "ledger")
-    Anchors.open(home_id).pin(key.verifier(f"sterling/{home_id}"), path.resolve())
+    Anchors.open(home_id).pin(key.verifier(origin_of(home_id)), path.resolve())
     home = open_home(path, clock=ticking)
     batch = Batch()
     payload = {"home_id": home_id, "version": HOME_VERSION, "key": key.fingerprint, "demo": demo}

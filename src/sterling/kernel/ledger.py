@@ -20,7 +20,7 @@ from sterling.kernel.append import Appender, Prepared, Receipt
 from sterling.kernel.batch import Actor, Batch, Draft
 from sterling.kernel.blobs import BlobAbsent, Blobs
 from sterling.kernel.canonical import Json, canonical_bytes, parse_canonical
-from sterling.kernel.checkpoint import Checkpoint, open_note, sign_note
+from sterling.kernel.checkpoint import Checkpoint, origin_of, sign_note
 from sterling.kernel.clock import Clock
 from sterling.kernel.contracts import Contracts
 from sterling.kernel.errors import EXIT_BROKEN, SterlingError
@@ -126,9 +126,9 @@ class Ledger:
         if self._read_only:
             raise LedgerClosed("expected a home opened for writing, found it opened read-only")
         if not self._anchors.exists():
+            self._anchors.restore_pin(self._signer().verifier(origin_of(self._home_id)), self._path.parent.resolve())
             batch = Batch()
-            batch.append("anchor.created", {"home_id": self._home_id})
-            self._anchors.restore_pin()
+            batch.append("anchor.restored", {"home_id": self._home_id})
             self.commit(batch)
         self._open_writer()
         return self._write_note()
@@ -263,7 +263,7 @@ class Ledger:
                 note = str(row[0])
             else:
                 root = merkle.root(size, lambda level, position: read_node(reader, level, position))
-                note = sign_note(Checkpoint(f"sterling/{self._home_id}", size, root), self._signer())
+                note = sign_note(Checkpoint(origin_of(self._home_id), size, root), self._signer())
                 self._store_note(size, note)
         finally:
             reader.close()
@@ -309,11 +309,6 @@ class Ledger:
             actor,
             payload,
         )
-
-
-def noted_size(note: str, verifiers: list[str]) -> int:
-    """The size that a note vouches for, when one of these keys signed it."""
-    return open_note(note, verifiers).size
 
 
 def _blobs_named(value: Json) -> Iterator[str]:

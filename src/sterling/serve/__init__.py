@@ -1,0 +1,1 @@
+"""What a person or a client is shown. Views are pure: facts in, view out."""

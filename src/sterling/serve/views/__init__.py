@@ -1,0 +1,1 @@
+"""Read models: one pure function a screen, shared by the command line and later faces."""
