@@ -1,0 +1,78 @@
+"""Connections to the query engine, opened the same way everywhere.
+
+One thread, insertion order kept: the same query over the same bytes gives the
+same bytes. A *sealed* connection sees the named Parquet files as views and
+nothing else of the machine: no other file, no setting, no extension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import duckdb
+
+__all__ = ["identifier", "literal", "opened", "sealed"]
+
+
+def identifier(name: str) -> str:
+    """The name quoted for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """The text quoted for SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def opened(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An ordinary connection whose temporary files stay in `scratch`."""
+    connection = _connect()
+    try:
+        connection.execute(f"SET temp_directory={literal(str(scratch / 'spill'))}")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def sealed(
+    views: Mapping[str, Path], *, columns: Mapping[str, tuple[str, ...]] | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that can read these views and nothing else.
+
+    `columns` names, for a view, the columns that exist in it; without it all do.
+    """
+    connection = _connect()
+    try:
+        for name, path in sorted(views.items()):
+            chosen = (columns or {}).get(name)
+            shown = "*" if chosen is None else ", ".join(identifier(column) for column in chosen)
+            source = f"read_parquet({literal(str(path))})"
+            connection.execute(f"CREATE VIEW {identifier(name)} AS SELECT {shown} FROM {source}")
+        paths = ", ".join(literal(str(path)) for _, path in sorted(views.items()))
+        connection.execute(f"SET allowed_paths=[{paths}]")
+        connection.execute("SET enable_external_access=false")
+        connection.execute("SET lock_configuration=true")
+        yield connection
+    finally:
+        connection.close()
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    return duckdb.connect(
+        config={
+            "threads": 1,
+            "preserve_insertion_order": True,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+    )
