@@ -22,8 +22,8 @@ __all__ = [
     "DIALECT",
     "ID_PATTERN",
     "KINDS",
-    "MAP_KEYWORDS",
     "LIST_KEYWORDS",
+    "MAP_KEYWORDS",
     "SINGLE_KEYWORDS",
     "TEXT_KEYWORDS",
     "ContractInvalid",
@@ -40,27 +40,84 @@ KINDS = ("record", "entry", "command-json", "config", "manifest", "bundle")
 
 # Keywords whose value is one schema, a list of schemas, or named schemas.
 SINGLE_KEYWORDS = frozenset(
-    "additionalProperties contains contentSchema else if items not propertyNames then "
-    "unevaluatedItems unevaluatedProperties".split()
+    (
+        "additionalProperties",
+        "contains",
+        "contentSchema",
+        "else",
+        "if",
+        "items",
+        "not",
+        "propertyNames",
+        "then",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    )
 )
-LIST_KEYWORDS = frozenset("allOf anyOf oneOf prefixItems".split())
-MAP_KEYWORDS = frozenset("$defs dependentSchemas patternProperties properties".split())
+LIST_KEYWORDS = frozenset(("allOf", "anyOf", "oneOf", "prefixItems"))
+MAP_KEYWORDS = frozenset(("$defs", "dependentSchemas", "patternProperties", "properties"))
 
-TEXT_KEYWORDS = frozenset("$comment description examples title".split())
+TEXT_KEYWORDS = frozenset(("$comment", "description", "examples", "title"))
 _PLAIN_KEYWORDS = frozenset(
-    "$ref const default dependentRequired deprecated enum exclusiveMaximum exclusiveMinimum format maxContains "
-    "maxItems maxLength maxProperties maximum minContains minItems minLength minProperties minimum multipleOf "
-    "pattern readOnly required type uniqueItems writeOnly x-closed x-unit".split()
+    (
+        "$ref",
+        "const",
+        "default",
+        "dependentRequired",
+        "deprecated",
+        "enum",
+        "exclusiveMaximum",
+        "exclusiveMinimum",
+        "format",
+        "maxContains",
+        "maxItems",
+        "maxLength",
+        "maxProperties",
+        "maximum",
+        "minContains",
+        "minItems",
+        "minLength",
+        "minProperties",
+        "minimum",
+        "multipleOf",
+        "pattern",
+        "readOnly",
+        "required",
+        "type",
+        "uniqueItems",
+        "writeOnly",
+        "x-closed",
+        "x-unit",
+    )
 )
-_ROOT_KEYWORDS = frozenset("$schema $id x-owner x-kind x-sensitive".split())
+_ROOT_KEYWORDS = frozenset(("$schema", "$id", "x-owner", "x-kind", "x-sensitive"))
 _KNOWN = SINGLE_KEYWORDS | LIST_KEYWORDS | MAP_KEYWORDS | TEXT_KEYWORDS | _PLAIN_KEYWORDS
 _FORMATS = frozenset(
-    "date date-time duration email hostname idn-email idn-hostname ipv4 ipv6 iri iri-reference json-pointer regex "
-    "relative-json-pointer time uri uri-reference uri-template uuid".split()
+    (
+        "date",
+        "date-time",
+        "duration",
+        "email",
+        "hostname",
+        "idn-email",
+        "idn-hostname",
+        "ipv4",
+        "ipv6",
+        "iri",
+        "iri-reference",
+        "json-pointer",
+        "regex",
+        "relative-json-pointer",
+        "time",
+        "uri",
+        "uri-reference",
+        "uri-template",
+        "uuid",
+    )
 )
 _OWNER = re.compile(r"[a-z][a-z0-9-]*")
-_REFINING = frozenset("allOf dependentSchemas else if not then".split())
-_FLAGS = frozenset("deprecated readOnly uniqueItems writeOnly x-closed".split())
+_REFINING = frozenset(("allOf", "dependentSchemas", "else", "if", "not", "then"))
+_FLAGS = frozenset(("deprecated", "readOnly", "uniqueItems", "writeOnly", "x-closed"))
 
 
 class ContractInvalid(SterlingError):
@@ -105,8 +162,9 @@ def check_schema(contract: str, schema: Json, *, file: str = "") -> None:
     """
     if not isinstance(schema, dict):
         raise ContractInvalid(contract, "", "a JSON object", type(schema).__name__, file=file)
-    _check_root(contract, schema, file)
-    _check_tree(_Place(contract, file, schema), schema, "", refines=False)
+    place = _Place(contract, file, schema)
+    _check_root(place, schema)
+    _check_tree(place, schema, "", refines=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,38 +208,25 @@ def _check_tree(place: _Place, schema: Json, pointer: str, *, refines: bool) -> 
         _check_tree(place, inner, inner_pointer, refines=refines or narrows)
 
 
-def _check_root(contract: str, schema: dict[str, Json], file: str) -> None:
-    _expect(contract, schema, "$schema", DIALECT, file)
-    _expect(contract, schema, "$id", contract, file)
-    _expect(contract, schema, "type", "object", file)
+def _check_root(place: _Place, schema: dict[str, Json]) -> None:
+    for keyword, expected in (("$schema", DIALECT), ("$id", place.contract), ("type", "object")):
+        if schema.get(keyword) != expected:
+            raise place.refuse(f"/{keyword}", f'"{expected}"', _show(schema.get(keyword)))
     for keyword in ("title", "description"):
         value = schema.get(keyword)
         if not isinstance(value, str) or not value.strip():
-            raise ContractInvalid(contract, f"/{keyword}", "a text", _show(value), file=file)
+            raise place.refuse(f"/{keyword}", "a text", _show(value))
     owner = schema.get("x-owner")
     if not isinstance(owner, str) or not _OWNER.fullmatch(owner):
-        raise ContractInvalid(contract, "/x-owner", "the owner's name", _show(owner), file=file)
+        raise place.refuse("/x-owner", "the owner's name", _show(owner))
     if schema.get("x-kind") not in KINDS:
-        raise ContractInvalid(
-            contract, "/x-kind", f"one of {', '.join(KINDS)}", _show(schema.get("x-kind")), file=file
-        )
+        raise place.refuse("/x-kind", f"one of {', '.join(KINDS)}", _show(schema.get("x-kind")))
     if not isinstance(schema.get("x-sensitive", False), bool):
-        raise ContractInvalid(
-            contract, "/x-sensitive", "true or false", _show(schema["x-sensitive"]), file=file
-        )
+        raise place.refuse("/x-sensitive", "true or false", _show(schema["x-sensitive"]))
     if schema.get("additionalProperties") is not False:
-        found = _show(schema.get("additionalProperties"))
-        raise ContractInvalid(contract, "/additionalProperties", "false", found, file=file)
+        raise place.refuse("/additionalProperties", "false", _show(schema.get("additionalProperties")))
     if not isinstance(schema.get("properties"), dict):
-        found = _show(schema.get("properties"))
-        raise ContractInvalid(contract, "/properties", "an object of fields", found, file=file)
-
-
-def _expect(contract: str, schema: dict[str, Json], keyword: str, expected: str, file: str) -> None:
-    if schema.get(keyword) != expected:
-        raise ContractInvalid(
-            contract, f"/{keyword}", f'"{expected}"', _show(schema.get(keyword)), file=file
-        )
+        raise place.refuse("/properties", "an object of fields", _show(schema.get("properties")))
 
 
 def _check_keywords(place: _Place, schema: dict[str, Json], pointer: str) -> None:
