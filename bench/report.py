@@ -24,7 +24,11 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    return {"low": round(min(values), 3), "median": round(statistics.median(values), 3), "high": round(max(values), 3)}
+    return {
+        "low": round(min(values), 3),
+        "median": round(statistics.median(values), 3),
+        "high": round(max(values), 3),
+    }
 
 
 def line(

@@ -30,7 +30,9 @@ class LazyGroup(click.Group):
         return None
 
 
-@click.group(cls=LazyGroup, invoke_without_command=False, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, invoke_without_command=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @root_options
 @click.pass_context
 def root(ctx: click.Context, **given: Any) -> None:

@@ -25,14 +25,26 @@ __all__ = ["Face", "options"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-    (("--home",), {"type": click.Path(path_type=Path), "help": "The home (default: STERLING_HOME, else your data folder)."}),
+    (
+        ("--home",),
+        {
+            "type": click.Path(path_type=Path),
+            "help": "The home (default: STERLING_HOME, else your data folder).",
+        },
+    ),
     (("--json", "as_json"), {"is_flag": True, "help": "Print one JSON object."}),
-    (("--set", "settings"), {"multiple": True, "metavar": "KEY=VALUE", "help": "A setting for this command alone."}),
+    (
+        ("--set", "settings"),
+        {"multiple": True, "metavar": "KEY=VALUE", "help": "A setting for this command alone."},
+    ),
     (("-q", "--quiet"), {"is_flag": True, "help": "No talk on standard error."}),
     (("-v", "--verbose"), {"is_flag": True, "help": "Tracebacks of defects."}),
     (("--color",), {"type": click.Choice(["auto", "always", "never"]), "help": "When to use colours."}),
     (("--no-pager",), {"is_flag": True, "help": "Never start a pager."}),
-    (("--progress", "progress_style"), {"type": click.Choice(["auto", "bar", "plain", "json", "none"]), "help": "How to show progress."}),
+    (
+        ("--progress", "progress_style"),
+        {"type": click.Choice(["auto", "bar", "plain", "json", "none"]), "help": "How to show progress."},
+    ),
 )
 
 
@@ -80,7 +92,10 @@ class Face:
     def show(self, result: dict[str, Any], *, contract: str, text: str) -> None:
         """Print the result: JSON under its contract, or the text."""
         if self.as_json:
-            ordered = {"contract": contract, **{key: result[key] for key in sorted(result) if key != "contract"}}
+            ordered = {
+                "contract": contract,
+                **{key: result[key] for key in sorted(result) if key != "contract"},
+            }
             click.echo(json.dumps(ordered, ensure_ascii=False, sort_keys=False))
         else:
             click.echo(text)
@@ -107,9 +122,13 @@ def options(function: Function) -> Function:
 
     decorated: Any = wrapped
     for names, attributes in reversed(_OPTIONS):
-        decorated = click.option(*names, default=None if "is_flag" not in attributes else False, **attributes)(
-            decorated
-        ) if "multiple" not in attributes else click.option(*names, **attributes)(decorated)
+        decorated = (
+            click.option(*names, default=None if "is_flag" not in attributes else False, **attributes)(
+                decorated
+            )
+            if "multiple" not in attributes
+            else click.option(*names, **attributes)(decorated)
+        )
     return decorated  # type: ignore[no-any-return]
 
 

@@ -17,7 +17,15 @@ from sterling.cli import plain
 from sterling.cli.table import COMMANDS
 from sterling.kernel.errors import EXIT_DEFECT, EXIT_USAGE, SterlingError
 
-__all__ = ["BadUsage", "UnknownCommand", "UnknownOption", "as_usage", "die_interrupted", "report", "report_defect"]
+__all__ = [
+    "BadUsage",
+    "UnknownCommand",
+    "UnknownOption",
+    "as_usage",
+    "die_interrupted",
+    "report",
+    "report_defect",
+]
 
 
 class BadUsage(SterlingError):
@@ -47,7 +55,9 @@ def as_usage(problem: click.UsageError) -> BadUsage:
     words = problem.format_message()
     if isinstance(problem, click.NoSuchOption):
         near = difflib.get_close_matches(problem.option_name, problem.possibilities or [], n=3)
-        return UnknownOption(_with_nearest(words.split(". Did")[0], near), hint=hint, option=problem.option_name)
+        return UnknownOption(
+            _with_nearest(words.split(". Did")[0], near), hint=hint, option=problem.option_name
+        )
     if words.startswith("No such command"):
         wanted = words.split("'")[1] if "'" in words else ""
         names = [row.name for row in COMMANDS]
@@ -55,7 +65,9 @@ def as_usage(problem: click.UsageError) -> BadUsage:
             assert problem.ctx is not None and isinstance(problem.ctx.command, click.Group)
             names = problem.ctx.command.list_commands(problem.ctx)
         near = difflib.get_close_matches(wanted, names, n=3)
-        return UnknownCommand(_with_nearest(f"expected a command, found {wanted!r}", near), hint=hint, command=wanted)
+        return UnknownCommand(
+            _with_nearest(f"expected a command, found {wanted!r}", near), hint=hint, command=wanted
+        )
     return BadUsage(words, hint=hint)
 
 

@@ -21,10 +21,24 @@ class Row(NamedTuple):
 
 
 COMMANDS: tuple[Row, ...] = (
-    Row("demo", "demo", "The main job of every pack on real samples, then proof.", ("demo.story",), "sterling demo"),
-    Row("init", "init", "Make a home: ledger, keys, settings, first anchor.", ("home.made",), "sterling init"),
+    Row(
+        "demo",
+        "demo",
+        "The main job of every pack on real samples, then proof.",
+        ("demo.story",),
+        "sterling demo",
+    ),
+    Row(
+        "init", "init", "Make a home: ledger, keys, settings, first anchor.", ("home.made",), "sterling init"
+    ),
     Row("status", "status", "What is running, what waits and why.", ("view.status",), "sterling status"),
-    Row("verify", "verify", "Recompute every hash; a run's evidence too.", ("verify.result",), "sterling verify"),
+    Row(
+        "verify",
+        "verify",
+        "Recompute every hash; a run's evidence too.",
+        ("verify.result",),
+        "sterling verify",
+    ),
     Row(
         "ledger",
         "ledger",
@@ -33,18 +47,84 @@ COMMANDS: tuple[Row, ...] = (
         "sterling ledger head",
     ),
     Row("run", "run", "Runs of every pack, one shape.", ("run.list", "view.run"), "sterling run list"),
-    Row("ingest", "ingest", "Store screen pictures without loss.", ("ingest.result",), "sterling ingest FOLDER"),
-    Row("ask", "ask", "Ask what was on the screen; answers cite pixels.", ("recall.answer",), 'sterling ask "QUESTION"'),
+    Row(
+        "ingest",
+        "ingest",
+        "Store screen pictures without loss.",
+        ("ingest.result",),
+        "sterling ingest FOLDER",
+    ),
+    Row(
+        "ask",
+        "ask",
+        "Ask what was on the screen; answers cite pixels.",
+        ("recall.answer",),
+        'sterling ask "QUESTION"',
+    ),
     Row("recall", "recall", "Look into what was recorded.", (), "sterling recall --help"),
-    Row("eval", "eval", "Score answers against a set with known truth.", ("eval.recall",), "sterling eval recall SET"),
-    Row("drain", "drain", "Run waiting work once, within the mode table.", ("drain.result",), "sterling drain --force"),
-    Row("analyze", "analyze", "What a table really says, every figure re-executable.", ("analyze.result",), "sterling analyze DATA"),
-    Row("ci", "ci", "What a test run proves, against a baseline.", ("ci.verdict",), "sterling ci verdict --base main -- python -m pytest"),
-    Row("task", "task", "Coding agents through nine gated phases.", ("task.answer",), 'sterling task new "TEXT"'),
-    Row("governor", "governor", "May heavy work run now, and why.", ("governor.explain", "governor.simulate"), "sterling governor explain"),
-    Row("plugins", "plugins", "List, check and lock plugins.", ("plugins.list", "plugins.check", "plugins.lock"), "sterling plugins list"),
-    Row("contracts", "contracts", "Check, compare and lock data contracts.", ("contracts.check", "contracts.diff", "contracts.lock"), "sterling contracts check"),
-    Row("config", "config", "Show, check and change settings.", ("config.show", "config.check", "config.keys", "config.set"), "sterling config show"),
+    Row(
+        "eval",
+        "eval",
+        "Score answers against a set with known truth.",
+        ("eval.recall",),
+        "sterling eval recall SET",
+    ),
+    Row(
+        "drain",
+        "drain",
+        "Run waiting work once, within the mode table.",
+        ("drain.result",),
+        "sterling drain --force",
+    ),
+    Row(
+        "analyze",
+        "analyze",
+        "What a table really says, every figure re-executable.",
+        ("analyze.result",),
+        "sterling analyze DATA",
+    ),
+    Row(
+        "ci",
+        "ci",
+        "What a test run proves, against a baseline.",
+        ("ci.verdict",),
+        "sterling ci verdict --base main -- python -m pytest",
+    ),
+    Row(
+        "task",
+        "task",
+        "Coding agents through nine gated phases.",
+        ("task.answer",),
+        'sterling task new "TEXT"',
+    ),
+    Row(
+        "governor",
+        "governor",
+        "May heavy work run now, and why.",
+        ("governor.explain", "governor.simulate"),
+        "sterling governor explain",
+    ),
+    Row(
+        "plugins",
+        "plugins",
+        "List, check and lock plugins.",
+        ("plugins.list", "plugins.check", "plugins.lock"),
+        "sterling plugins list",
+    ),
+    Row(
+        "contracts",
+        "contracts",
+        "Check, compare and lock data contracts.",
+        ("contracts.check", "contracts.diff", "contracts.lock"),
+        "sterling contracts check",
+    ),
+    Row(
+        "config",
+        "config",
+        "Show, check and change settings.",
+        ("config.show", "config.check", "config.keys", "config.set"),
+        "sterling config show",
+    ),
 )
 
 EXIT_LINES = (

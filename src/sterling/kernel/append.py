@@ -172,7 +172,8 @@ class Appender:
         body = canonical_bytes(_body(draft, contract, at_us, fences), floats=floats)
         if len(body) > ENTRY_BODY_BYTES_MAX:
             raise TooLarge(
-                f"expected an entry of at most {ENTRY_BODY_BYTES_MAX} bytes, found {len(body)}", kind=draft.kind
+                f"expected an entry of at most {ENTRY_BODY_BYTES_MAX} bytes, found {len(body)}",
+                kind=draft.kind,
             )
         entry = seal(self._state.size, self._state.head, body)
         insert_entry(self._connection, entry, (draft.kind, contract, draft.subject, draft.run, at_us))

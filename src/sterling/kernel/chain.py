@@ -71,13 +71,9 @@ def verify(entries: Iterable[Entry], *, first: int = 0, previous: bytes = GENESI
         if entry.index != expected:
             raise ChainBroken(expected, f"expected index {expected}, found {entry.index}")
         if entry.previous != head:
-            raise ChainBroken(
-                expected, f"expected previous {head.hex()}, found {entry.previous.hex()}"
-            )
+            raise ChainBroken(expected, f"expected previous {head.hex()}, found {entry.previous.hex()}")
         sealed = seal(expected, head, entry.body)
         if sealed.hash != entry.hash:
-            raise EntryAltered(
-                expected, f"expected hash {sealed.hash.hex()}, found {entry.hash.hex()}"
-            )
+            raise EntryAltered(expected, f"expected hash {sealed.hash.hex()}, found {entry.hash.hex()}")
         head = entry.hash
     return head

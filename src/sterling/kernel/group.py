@@ -141,7 +141,11 @@ class Committer:
     def _fail(self, problem: BaseException, group: list[tuple[Prepared, Future[Receipt]]]) -> None:
         """After an I/O error trust nothing: stop acknowledging, answer everybody with the error."""
         self._failure = problem
-        error = problem if isinstance(problem, SterlingError) else LedgerIo(f"expected a durable write, found: {problem}")
+        error = (
+            problem
+            if isinstance(problem, SterlingError)
+            else LedgerIo(f"expected a durable write, found: {problem}")
+        )
         waiting = [future for _, future in group]
         while True:
             try:

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -179,8 +180,10 @@ def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False) -> 
     return home
 
 
-def open_home(path: Path, *, read_only: bool = False, clock: Clock | None = None) -> Home:
-    """Open a home.
+def open_home(
+    path: Path, *, read_only: bool = False, clock: Clock | None = None, settings: Sequence[str] = ()
+) -> Home:
+    """Open a home; `settings` are `key=value` overrides for this process.
 
     Errors: home.missing, integrity.ledger-missing, home.permissions, home.too-new,
             store.unreadable, config.*.
@@ -189,10 +192,12 @@ def open_home(path: Path, *, read_only: bool = False, clock: Clock | None = None
         remembered = Anchors.remembered_homes().get(str(path.resolve()))
         if remembered is not None:
             raise LedgerMissing(
-                f"expected the ledger of {remembered} at {path}, found none", path=str(path), home_id=remembered
+                f"expected the ledger of {remembered} at {path}, found none",
+                path=str(path),
+                home_id=remembered,
             )
         raise HomeMissing(f"expected a home at {path}, found none", path=str(path))
-    config = load_config(path / "sterling.toml")
+    config = load_config(path / "sterling.toml", settings)
     if path.stat().st_mode & 0o077 and not config.get("safety.shared_home"):
         raise HomePermissions(f"expected mode 0700 on {path}, found {path.stat().st_mode & 0o777:o}")
     home_id, version, demo = _read_identity(path / "ledger.db")

@@ -73,4 +73,3 @@ class Leases:
         batch = Batch()
         batch.operate(LeaseOperation(verb, name, holder, ttl_us, me.pid, me.started_ticks, me.boot_id))
         return self._ledger.commit(batch).leases[0]
-

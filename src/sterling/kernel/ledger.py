@@ -126,7 +126,9 @@ class Ledger:
         if self._read_only:
             raise LedgerClosed("expected a home opened for writing, found it opened read-only")
         if not self._anchors.exists():
-            self._anchors.restore_pin(self._signer().verifier(origin_of(self._home_id)), self._path.parent.resolve())
+            self._anchors.restore_pin(
+                self._signer().verifier(origin_of(self._home_id)), self._path.parent.resolve()
+            )
             batch = Batch()
             batch.append("anchor.restored", {"home_id": self._home_id})
             self.commit(batch)
@@ -238,7 +240,9 @@ class Ledger:
         anchored = self._anchors.latest_size()
         if anchored is not None and anchored > size:
             raise LedgerTailMissing(
-                f"expected at least {anchored} entries (anchored), found {size}", anchored=anchored, found=size
+                f"expected at least {anchored} entries (anchored), found {size}",
+                anchored=anchored,
+                found=size,
             )
         first = max(0, self._noted_size - 1)
         rows = list(read_rows(self._connection, {}, after=first - 1))

@@ -89,9 +89,7 @@ class Records:
     def __init__(self, ledger: Ledger, blobs: Blobs, contracts: Contracts) -> None:
         self._ledger, self._blobs, self._contracts = ledger, blobs, contracts
 
-    def put(
-        self, batch: Batch, contract: str, document: Json, sources: Sequence[Source] = ()
-    ) -> RecordRef:
+    def put(self, batch: Batch, contract: str, document: Json, sources: Sequence[Source] = ()) -> RecordRef:
         """Add a record to a batch; it exists once the batch is committed.
 
         Errors: record.invalid with pointer and rule, record.source-missing.

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
@@ -38,7 +38,7 @@ __all__ = [
     "Progress",
     "Row",
     "check_log",
-    "is_canonical",
+    "read_canonical",
 ]
 
 Row = tuple[Any, ...]  # index, hash, previous, kind, contract, subject, run, at_us, body
@@ -47,7 +47,7 @@ _ENVELOPE = frozenset(
     ("v", "kind", "at_us", "actor", "payload", "contract", "subject", "run", "step", "fence", "trace")
 )
 _DEPTH_QUICK = 60
-_SLOW = re.compile(rb"[\xf0-\xff]|[0-9]{15}")
+_SLOW = re.compile(rb"[\xf0-\xff]|[0-9]{17}|9[0-9]{15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,7 @@ class LogCheck:
         self._at_us = 0
         self._good = 0  # The size that the last good checkpoint or anchor covers.
         self._anchors = self._read_anchors()
+        self._sizes = frozenset(self._anchors)
 
     def run(self) -> Progress:
         """Make the pass."""
@@ -172,9 +173,13 @@ class LogCheck:
         index, progress = self.progress.size, self.progress
         stored, digest, previous, kind, contract, subject, run, at_us, data = row
         if type(stored) is not int or stored != index:
-            raise Broken(index, index, "integrity.chain-broken", f"expected index {index}, found {stored!r:.40}")
+            raise Broken(
+                index, index, "integrity.chain-broken", f"expected index {index}, found {stored!r:.40}"
+            )
         if not isinstance(data, bytes) or not isinstance(digest, bytes):
-            raise Broken(index, index, "integrity.entry-altered", "expected bytes as hash and body, found others")
+            raise Broken(
+                index, index, "integrity.entry-altered", "expected bytes as hash and body, found others"
+            )
         sealed = seal(index, progress.head, data)
         if previous != progress.head:
             # With the true previous the stored hash fits: then only that column was edited.
@@ -258,26 +263,35 @@ class LogCheck:
             found.setdefault(checkpoint.size, []).append(_Anchor(checkpoint, known, stored_in_log))
         return found
 
-    def _check_anchors(self, note: str | None) -> None:
+    def _check_anchors(self, note: Any) -> None:
+        """Compare with what is remembered of this size; `note` is the log's own checkpoint of it."""
         size = self.progress.size
         for anchor in self._anchors.pop(size, ()):
-            low, high = self._good if note is None else max(0, size - 1), max(0, size - 1)
-            if not anchor.known:
-                raise Broken(low, high, "integrity.key-unknown", f"the anchor of size {size} has another key")
-            if anchor.checkpoint.origin != origin_of(self._home_id):
-                message = f"the anchor of size {size} is of {anchor.checkpoint.origin:.100}"
-                raise Broken(low, high, "integrity.forked", message)
+            self._check_anchor_name(anchor)
+            low, high = self.progress.anchored_to or 0, max(0, size - 1)
             if anchor.checkpoint.root != self._tree.root():
                 raise Broken(low, high, "integrity.forked", f"the anchor of size {size} saw other entries")
             if anchor.stored_in_log and note is None:
                 message = f"checkpoint {size} is anchored, and the log does not hold it"
                 raise Broken(low, high, "integrity.checkpoint-order", message)
-            self.progress.anchored_to = size
-            self._good = size
+        if size in self._sizes:
+            self.progress.anchored_to = self._good = size
+
+    def _check_anchor_name(self, anchor: _Anchor) -> None:
+        low, size = self.progress.anchored_to or 0, anchor.checkpoint.size
+        high = max(low, min(size, self.progress.size) - 1)
+        if not anchor.known:
+            raise Broken(low, high, "integrity.key-unknown", f"the anchor of size {size} has another key")
+        if anchor.checkpoint.origin != origin_of(self._home_id):
+            message = f"the anchor of size {size} is of {anchor.checkpoint.origin:.100}"
+            raise Broken(low, high, "integrity.forked", message)
 
     def _check_end(self, waiting: Row | None) -> None:
         size = self.progress.size
         extra_nodes = self._source.node_count() != self._tree.node_count
+        for ahead in sorted(self._anchors):
+            for anchor in self._anchors[ahead]:
+                self._check_anchor_name(anchor)
         if self._anchors:
             newest = max(self._anchors)
             message = f"the newest anchor is of size {newest}, the log has {size} entries"
@@ -323,7 +337,7 @@ class _Tree:
 def _parse(index: int, data: bytes) -> dict[str, Json]:
     """The body, if it is canonical and has the shape of an entry."""
     try:
-        body = is_canonical(data)
+        body = read_canonical(data)
     except SterlingError as problem:
         raise Broken(index, index, "integrity.entry-altered", problem.message) from problem
     if not isinstance(body, dict) or not _ENVELOPE.issuperset(body) or body.get("v") != 1:
@@ -335,7 +349,7 @@ def _parse(index: int, data: bytes) -> dict[str, Json]:
     return body
 
 
-def is_canonical(data: bytes) -> Json:
+def read_canonical(data: bytes) -> Json:
     """What `parse_canonical` gives or raises, three times as fast for the common case.
 
     Python's own writer gives RFC 8785's bytes unless there are floats, integers
@@ -343,7 +357,11 @@ def is_canonical(data: bytes) -> Json:
     the slow way. Duplicate keys and other spellings do not survive rewriting, so
     they take it too and are refused there.
     """
-    if len(data) <= ENTRY_BYTES_MAX and not _SLOW.search(data) and data.count(b"[") + data.count(b"{") < _DEPTH_QUICK:
+    if (
+        len(data) <= ENTRY_BYTES_MAX
+        and not _SLOW.search(data)
+        and data.count(b"[") + data.count(b"{") < _DEPTH_QUICK
+    ):
         try:
             value = _DECODER.decode(data.decode("utf-8"))
             if _ENCODER.encode(value).encode("utf-8") == data:
@@ -359,8 +377,3 @@ def _refuse(text: str) -> NoReturn:
 
 _DECODER = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False)
-
-
-def entries_of(rows: Iterable[Row]) -> Iterator[Row]:
-    """Rows as an entry source."""
-    yield from rows

@@ -1,0 +1,148 @@
+"""The composition root: the only module that names every pack.
+
+It hands one pack's public function to another as a plain value, gives the
+conductor its job sources, and opens a home the way every command wants it.
+Packs are imported inside the functions, so that a command pays for its own pack only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sterling.kernel.errors import SterlingError
+
+if TYPE_CHECKING:
+    from sterling.kernel.home import Home
+    from sterling.runtime.conductor import JobSource
+    from sterling.serve.views.status import StatusFacts
+
+__all__ = ["RunRecheck", "job_sources", "open_app_home", "recheck_run", "status_facts"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecheck:
+    """How many claims of a run were checked again, and what did not hold."""
+
+    checked: int
+    problems: tuple[str, ...]
+
+
+@contextmanager
+def open_app_home(
+    path: Path, *, read_only: bool, create: bool, settings: Sequence[str], say: Say
+) -> Iterator[Home]:
+    """Open a home for a command, having checked the contract lock; close what dead processes left open.
+
+    Errors: home.*, config.*, contracts.lock-mismatch, store.*.
+    """
+    from sterling.kernel.contract_lock import check
+    from sterling.kernel.contracts import load_contracts
+    from sterling.kernel.home import init_home, is_home, open_home
+    from sterling.kernel.shipped import shipped
+    from sterling.runtime.runs import recover_runs
+
+    check(load_contracts(), shipped("contracts.lock"))
+    if create and not read_only and not is_home(path) and not path.exists():
+        say(f"made a home at {path}")
+        init_home(path).close()
+    with open_home(path, read_only=read_only, settings=settings) as home:
+        if not read_only:
+            for run in recover_runs(home):
+                say(f"closed {run}, which a process that died had left open")
+        yield home
+
+
+def job_sources(home: Home) -> list[JobSource]:
+    """What the conductor may find work in."""
+    from sterling.packs.recall import door as recall
+
+    return [recall.job_source()]
+
+
+def recheck_run(home: Home, run_id: str) -> RunRecheck:
+    """Check a run's claims again through the pack that made them.
+
+    Errors: run.unknown.
+    """
+    from sterling.runtime.runs import read_run
+
+    pack = read_run(home, run_id).pack
+    if pack == "insight":
+        from sterling.packs.insight import door as insight
+
+        found = insight.recheck(home, run_id)
+        return RunRecheck(found.checked, tuple(found.problems))
+    if pack == "recall":
+        from sterling.packs.recall import door as recall
+
+        again = recall.recheck(home, run_id)
+        return RunRecheck(again.checked, tuple(again.problems))
+    if pack == "ci":
+        from sterling.packs.ci import door as ci
+
+        seen = ci.recheck(home, run_id)
+        return RunRecheck(seen.checked, tuple(seen.problems))
+    return _recheck_records(home, run_id)
+
+
+def status_facts(home: Home) -> StatusFacts:
+    """What the status view is made of. Takes no role and writes nothing."""
+    from sterling.kernel.liveness import ProcessName, is_alive
+    from sterling.runtime.runs import list_runs
+    from sterling.serve.views.status import LeaseFact, RunFact, StatusFacts
+
+    boot_id = home.clock.boot_id()
+    processes = {
+        entry.run: ProcessName(entry.payload["pid"], entry.payload["started_ticks"], entry.payload["boot_id"])
+        for entry in home.ledger.read(kind="run.opened")
+    }
+    runs = [
+        RunFact(
+            view.id,
+            view.pack,
+            view.title,
+            view.state,
+            view.code,
+            view.started_us,
+            view.planned,
+            view.settled,
+            is_alive(processes[view.id], boot_id),
+        )
+        for view in list_runs(home)
+    ]
+    mode, reason, sentence = _mode_now(home)
+    now_us = home.clock.boot_us()
+    leases = [LeaseFact(row.name, row.holder, now_us - row.acquired_us) for row in home.leases.held()]
+    return StatusFacts(
+        home=str(home.path),
+        home_id=home.id,
+        size=home.ledger.size(),
+        head=home.ledger.head().hex(),
+        anchored_to=home.anchors.latest_size(),
+        mode=mode,
+        mode_reason=reason,
+        mode_sentence=sentence,
+        runs=runs,
+        waiting=_waiting(home, mode, sentence),
+        leases=leases,
+        open_tasks=_open_tasks(home),
+        refusals=sum(1 for _ in home.ledger.read(kind="write.refused")),
+    )
+
+
+def _recheck_records(home: Home, run_id: str) -> RunRecheck:
+    """The least that holds for any run: each record it wrote still hashes to its id."""
+    checked, problems = 0, []
+    for entry in home.ledger.read(kind="record.put", run=run_id):
+        checked += 1
+        try:
+            home.records.get(str(entry.payload["id"]))
+        except SterlingError as problem:
+            problems.append(f"{problem.code}: {problem.message}")
+    return RunRecheck(checked, tuple(problems))

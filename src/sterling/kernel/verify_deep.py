@@ -1,0 +1,217 @@
+"""Checking what entries mean, once the log itself holds.
+
+Payloads and documents against their contracts, record ids and hashes against
+their documents, sources against earlier records, lease tokens that only rise,
+fences that name the newest token, and the derived tables against the entries
+they are derived from. The first fault in entry order counts.
+
+A contract that this program does not know makes the check incomplete, not the
+log broken: `unjudged` says so.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from sterling.kernel.canonical import CanonicalInvalid, Json, canonical_bytes, parse_canonical
+from sterling.kernel.contracts import Contracts, RecordInvalid, load_contracts
+from sterling.kernel.errors import SterlingError
+from sterling.kernel.hashing import RECORD_TAG, address_of, is_address, tagged_hash
+from sterling.kernel.ids import id_from_hash
+from sterling.kernel.verify_blobs import is_spilled
+from sterling.kernel.verify_log import Broken, FirstBad
+
+__all__ = ["DeepCheck"]
+
+_TOKEN_ENTRIES = frozenset(("lease.acquired", "lease.taken-over"))
+
+
+class DeepCheck:
+    """Collects the first fault while a log is read; `finish` adds the derived tables."""
+
+    def __init__(self, blobs_root: Path, contracts: Contracts | None = None) -> None:
+        self.unjudged = ""
+        self._blobs_root = blobs_root
+        self._contracts = load_contracts() if contracts is None else contracts
+        self._bad: FirstBad | None = None
+        self._records: dict[str, tuple[bytes, str, int]] = {}  # id -> hash, contract name, entry
+        self._tokens: dict[str, int] = {}
+
+    def observe(self, index: int, body: dict[str, Json]) -> None:
+        """Check one entry, unless an earlier one is bad already."""
+        if self._bad is not None:
+            return
+        try:
+            payload = self._payload(index, body)
+            self._check_contract(index, body["kind"], payload)
+            if body["kind"] == "record.put":
+                self._check_record(index, body, payload)
+            elif body["kind"] == "record.again" and payload.get("id") not in self._records:
+                raise _altered(
+                    index, f"it repeats record {payload.get('id')!r:.80}, which nobody wrote before"
+                )
+            self._check_lease(index, body, payload)
+        except Broken as found:
+            self._bad = found.first_bad
+
+    def finish(self, connection: sqlite3.Connection, size: int) -> FirstBad | None:
+        """The first bad place, with the derived tables of the same snapshot included."""
+        if self._bad is not None:
+            return self._bad
+        try:
+            self._check_records_table(connection)
+            self._check_leases_table(connection)
+            _check_submissions_table(connection, size)
+            _check_pages(connection)
+        except Broken as found:
+            return found.first_bad
+        return None
+
+    def _payload(self, index: int, body: dict[str, Json]) -> dict[str, Json]:
+        """The payload, read from its blob when it was too large for an entry."""
+        payload = body["payload"]
+        if body["kind"] != "record.put" and is_spilled(body):
+            payload = self._document(index, payload["blob"])
+        if not isinstance(payload, dict):
+            raise _altered(index, "its payload is no object")
+        return payload
+
+    def _document(self, index: int, address: str) -> Json:
+        data = self._blob(index, address)
+        try:
+            return parse_canonical(data, limit=len(data))
+        except SterlingError as problem:
+            raise _altered(index, f"blob {address}: {problem.message}") from problem
+
+    def _blob(self, index: int, address: str) -> bytes:
+        try:
+            data = (self._blobs_root / address[:2] / address[2:]).read_bytes()
+        except FileNotFoundError:
+            raise Broken(index, index, "integrity.blob-missing", f"blob {address} is missing") from None
+        except OSError as problem:
+            message = f"blob {address} cannot be read: {problem.strerror}"
+            raise Broken(index, index, "integrity.blob-altered", message) from problem
+        if address_of(data) != address:
+            raise Broken(index, index, "integrity.blob-altered", f"blob {address} is altered")
+        return data
+
+    def _check_contract(self, index: int, name: str, document: Json) -> None:
+        """The newest version must allow it, or an older one that was newest when it was written."""
+        if not self._contracts.has(name):
+            self.unjudged = self.unjudged or f"entry {index}: this program knows no contract {name:.100}"
+            return
+        if "@" in name:
+            versions = [self._contracts.get(name)]
+        else:
+            versions = [each for each in self._contracts if each.name == name]
+        refusal: RecordInvalid | None = None
+        for contract in reversed(versions):
+            try:
+                contract.validate(document)
+            except RecordInvalid as problem:
+                refusal = refusal or problem
+            else:
+                return
+        raise _altered(index, refusal.message if refusal else f"no version of {name} allows it")
+
+    def _check_record(self, index: int, body: dict[str, Json], payload: dict[str, Json]) -> None:
+        contract, stated = payload.get("contract"), payload.get("hash")
+        if not isinstance(contract, str) or not isinstance(stated, str) or not is_address(stated):
+            raise _altered(index, "its record names no contract or no hash")
+        name = contract.partition("@")[0]
+        if "document" in payload:
+            document = payload["document"]
+        elif is_spilled(body):
+            document = self._document(index, payload["blob"])
+        else:
+            raise _altered(index, "its record has no document")
+        try:
+            data = canonical_bytes(document, floats=True)
+        except CanonicalInvalid as problem:
+            raise _altered(index, problem.message) from problem
+        digest = tagged_hash(RECORD_TAG, contract.encode("utf-8"), b"\x00", data)
+        record_id = payload.get("id")
+        if (
+            digest.hex() != stated
+            or id_from_hash("r", digest) != record_id
+            or body.get("subject") != record_id
+        ):
+            raise _altered(index, "its record's id and hash do not belong to its document")
+        if body.get("contract") != name or record_id in self._records:
+            raise _altered(index, f"record {record_id} has another contract, or was written before")
+        self._check_contract(index, contract, document)
+        self._check_sources(index, payload.get("sources"))
+        self._records[record_id] = (digest, name, index)
+
+    def _check_sources(self, index: int, sources: Json) -> None:
+        if not isinstance(sources, list):
+            raise _altered(index, "its record lists no sources")
+        for source in sources:
+            named = source.get("record") if isinstance(source, dict) else None
+            if named is not None and named not in self._records:
+                raise _altered(index, f"its source {named!r:.80} was not written before it")
+
+    def _check_lease(self, index: int, body: dict[str, Json], payload: dict[str, Json]) -> None:
+        if body["kind"] in _TOKEN_ENTRIES:
+            name, token = payload.get("name"), payload.get("token")
+            if not isinstance(name, str) or type(token) is not int or token <= self._tokens.get(name, 0):
+                raise _altered(
+                    index, f"lease {name!r:.80}: token {token!r:.20} does not follow the one before"
+                )
+            self._tokens[name] = token
+        fences = body.get("fence", [])
+        for fence in fences if isinstance(fences, list) else [fences]:
+            lease = fence.get("lease") if isinstance(fence, dict) else None
+            if not isinstance(lease, str) or fence.get("token") != self._tokens.get(lease):
+                raise _altered(
+                    index, f"it was written under a token of lease {lease!r:.80} that was not the newest"
+                )
+
+    def _check_records_table(self, connection: sqlite3.Connection) -> None:
+        count = 0
+        for record_id, digest, contract, entry in connection.execute(
+            "SELECT id, hash, contract, entry FROM records"
+        ):
+            count += 1
+            if self._records.get(record_id) != (digest, contract, entry):
+                raise _derived(f"table records: {record_id!r:.80} is not what the entries say")
+        if count != len(self._records):
+            raise _derived(f"table records: expected {len(self._records)} rows, found {count}")
+
+    def _check_leases_table(self, connection: sqlite3.Connection) -> None:
+        found = dict(connection.execute("SELECT name, token FROM leases").fetchall())
+        if found != self._tokens:
+            wrong = sorted(
+                name for name in found.keys() | self._tokens if found.get(name) != self._tokens.get(name)
+            )
+            raise _derived(f"table leases: {wrong[0]!r:.80} has another token than the entries say")
+
+
+def _check_submissions_table(connection: sqlite3.Connection, size: int) -> None:
+    """Each submission covers entries that exist, and no entry belongs to two."""
+    covered = 0
+    for submission, first, last in connection.execute(
+        "SELECT id, first, last FROM submissions ORDER BY first, last"
+    ):
+        if first < covered or last < first - 1 or last >= size:
+            raise _derived(
+                f"table submissions: {submission!r:.80} covers entries that it cannot have written"
+            )
+        covered = max(covered, last + 1)
+
+
+def _check_pages(connection: sqlite3.Connection) -> None:
+    """Every index of the database finds exactly the rows of its table."""
+    row = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if row is None or row[0] != "ok":
+        found = "nothing" if row is None else str(row[0]).splitlines()[-1][:200]
+        raise Broken(None, None, "integrity.ledger-unreadable", f"SQLite's own check found: {found}")
+
+
+def _altered(index: int, message: str) -> Broken:
+    return Broken(index, index, "integrity.record-altered", f"entry {index}: {message}")
+
+
+def _derived(message: str) -> Broken:
+    return Broken(None, None, "integrity.projection-altered", message)
