@@ -51,10 +51,10 @@ def test_no_file_and_no_function_outgrows_one_concern(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCE, ids=relative)
 def test_every_module_says_what_it_is_for_and_what_it_gives(path: Path) -> None:
     module = tree(path)
-    names = {target.id for node in module.body if isinstance(node, ast.Assign)
-             for target in node.targets if isinstance(target, ast.Name)}  # fmt: skip
-    public = [node.name for node in module.body
-              if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")]  # fmt: skip
+    assigned = [node for node in module.body if isinstance(node, ast.Assign)]
+    names = {ast.unparse(target) for node in assigned for target in node.targets}
+    defined = [node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    public = [name for name in defined if not name.startswith("_")]
     is_plugin = "/plugins/" in path.as_posix()
 
     assert (ast.get_docstring(module) or "").strip()

@@ -35,6 +35,6 @@ class LazyGroup(click.Group):
 )
 @root_options
 @click.pass_context
-def root(ctx: click.Context, **given: Any) -> None:
+def root(ctx: click.Context, /, **given: Any) -> None:
     """A local-first runtime in which nothing counts without evidence."""
     ctx.obj = {name: value for name, value in given.items() if value not in (None, False, ())}

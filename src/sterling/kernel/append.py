@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from sterling.kernel import lease_table, merkle
 from sterling.kernel.batch import Batch, Draft, Fence, FenceHolds, NewestIs, Precondition, RecordAbsent
-from sterling.kernel.canonical import Json, TooLarge, canonical_bytes
+from sterling.kernel.canonical import TooLarge, canonical_bytes
 from sterling.kernel.chain import GENESIS, seal
 from sterling.kernel.clock import Clock
 from sterling.kernel.errors import SterlingError
@@ -50,10 +50,10 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A batch whose payloads were validated: drafts with the floats flag of their contracts."""
+    """A batch whose payloads were validated: drafts with the canonical bytes of their payloads."""
 
     batch: Batch
-    drafts: tuple[tuple[Draft, bool], ...]
+    drafts: tuple[tuple[Draft, bytes], ...]
 
 
 @dataclass(slots=True)
@@ -124,10 +124,10 @@ class Appender:
             row, draft = lease_table.execute(self._connection, operation, self._clock.boot_us(), self._clock)
             leases.append(row)
             if draft is not None:
-                self._append(replace(draft, run=batch.run, actor=batch.actor), False, now_us, ())
+                self._append_own(replace(draft, run=batch.run, actor=batch.actor), now_us)
         fences = tuple(Fence(c.lease, c.token) for c in batch.conditions if isinstance(c, FenceHolds))
-        for draft, floats in prepared.drafts:
-            self._append(draft, floats, now_us, fences)
+        for draft, payload in prepared.drafts:
+            self._append(draft, payload, now_us, fences)
         last = self._state.size - 1
         self._connection.execute(
             "INSERT INTO submissions (id, first, last) VALUES (?, ?, ?)", (batch.submission, first, last)
@@ -155,10 +155,14 @@ class Appender:
         now_us = self._clock.wall_us()
         if now_us < self._state.last_us:
             payload = {"before_us": self._state.last_us, "after_us": now_us}
-            self._append(Draft("clock.stepped", payload), False, now_us, ())
+            self._append_own(Draft("clock.stepped", payload), now_us)
         return now_us
 
-    def _append(self, draft: Draft, floats: bool, at_us: int, fences: tuple[Fence, ...]) -> None:
+    def _append_own(self, draft: Draft, at_us: int) -> None:
+        """An entry that the kernel itself writes, whose payload nobody prepared."""
+        self._append(draft, canonical_bytes(draft.payload), at_us, ())
+
+    def _append(self, draft: Draft, payload: bytes, at_us: int, fences: tuple[Fence, ...]) -> None:
         record: tuple[str, str] | None = None
         contract = ""
         if draft.kind == "record.put":
@@ -166,10 +170,10 @@ class Appender:
             contract = str(draft.payload["contract"]).partition("@")[0]
             if record_row(self._connection, record_id) is not None:
                 again = {"contract": draft.payload["contract"], "id": record_id}
-                draft = replace(draft, kind="record.again", payload=again)
+                draft, payload, contract = replace(draft, kind="record.again"), canonical_bytes(again), ""
             else:
                 record = (record_id, str(draft.payload["hash"]))
-        body = canonical_bytes(_body(draft, contract, at_us, fences), floats=floats)
+        body = _body(draft, contract, payload, at_us, fences)
         if len(body) > ENTRY_BODY_BYTES_MAX:
             raise TooLarge(
                 f"expected an entry of at most {ENTRY_BODY_BYTES_MAX} bytes, found {len(body)}",
@@ -178,10 +182,8 @@ class Appender:
         entry = seal(self._state.size, self._state.head, body)
         insert_entry(self._connection, entry, (draft.kind, contract, draft.subject, draft.run, at_us))
         nodes = merkle.grow(entry.index, merkle.leaf_hash(entry.hash), self.node)
+        self._connection.executemany("INSERT INTO nodes (level, position, hash) VALUES (?, ?, ?)", nodes)
         for level, position, digest in nodes:
-            self._connection.execute(
-                "INSERT INTO nodes (level, position, hash) VALUES (?, ?, ?)", (level, position, digest)
-            )
             self._frontier[level] = (position, digest)
         if record is not None:
             self._connection.execute(
@@ -201,19 +203,20 @@ class Appender:
             "submission": batch.submission,
         }
         draft = Draft("write.refused", payload, subject="", run=batch.run, actor=batch.actor)
-        self._append(draft, False, self._now_us(), ())
+        self._append_own(draft, self._now_us())
 
 
-def _body(draft: Draft, contract: str, at_us: int, fences: tuple[Fence, ...]) -> dict[str, Json]:
-    body: dict[str, Json] = {
-        "v": 1,
-        "kind": draft.kind,
-        "at_us": at_us,
-        "actor": draft.actor.as_json(),
-        "payload": draft.payload,
-    }
-    optional = {"contract": contract, "subject": draft.subject, "run": draft.run, "step": draft.step}
-    body.update({name: value for name, value in optional.items() if value})
+def _body(draft: Draft, contract: str, payload: bytes, at_us: int, fences: tuple[Fence, ...]) -> bytes:
+    """The canonical body: keys in order, canonical parts inside (so canonical as a whole)."""
+    parts = [b'{"actor":', canonical_bytes(draft.actor.as_json()), b',"at_us":', str(at_us).encode("ascii")]
+    if contract:
+        parts += [b',"contract":', canonical_bytes(contract)]
     if fences:
-        body["fence"] = [{"lease": fence.lease, "token": fence.token} for fence in fences]
-    return body
+        named = [{"lease": fence.lease, "token": fence.token} for fence in fences]
+        parts += [b',"fence":', canonical_bytes(named)]
+    parts += [b',"kind":', canonical_bytes(draft.kind), b',"payload":', payload]
+    for name, value in (("run", draft.run), ("step", draft.step), ("subject", draft.subject)):
+        if value:
+            parts += [f',"{name}":'.encode("ascii"), canonical_bytes(value)]
+    parts.append(b',"v":1}')
+    return b"".join(parts)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -20,6 +21,7 @@ __all__ = ["Committer", "LedgerBusy", "LedgerClosed", "LedgerIo"]
 
 BATCHES_MAX = 512
 QUEUE_MAX = 4096
+_ROOM_CHECK_S = 0.005
 _ALIVE_CHECK_S = 1.0  # A batch queued while the thread was failing is noticed within this time.
 
 
@@ -60,7 +62,7 @@ class Committer:
         self._connection = connection
         self._appender = appender
         self._after_commit = after_commit
-        self._queue: queue.Queue[tuple[Prepared, Future[Receipt]] | None] = queue.Queue(QUEUE_MAX)
+        self._queue: queue.SimpleQueue[tuple[Prepared, Future[Receipt]] | None] = queue.SimpleQueue()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="sterling-committer", daemon=True)
         self._thread.start()
@@ -72,10 +74,12 @@ class Committer:
         """
         future: Future[Receipt] = Future()
         self._refuse_if_closed()
-        try:
-            self._queue.put((prepared, future), timeout=wait_ms / 1000)
-        except queue.Full:
-            raise LedgerBusy(f"expected room within {wait_ms} ms, found the queue full") from None
+        deadline = time.monotonic() + wait_ms / 1000
+        while self._queue.qsize() >= QUEUE_MAX:
+            if time.monotonic() >= deadline:
+                raise LedgerBusy(f"expected room within {wait_ms} ms, found the queue full")
+            time.sleep(_ROOM_CHECK_S)
+        self._queue.put((prepared, future))
         while True:
             try:
                 return future.result(timeout=_ALIVE_CHECK_S)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -202,7 +202,7 @@ class Ledger:
 
     # Inside
 
-    def _prepare(self, draft: Draft) -> tuple[Draft, bool]:
+    def _prepare(self, draft: Draft) -> tuple[Draft, bytes]:
         if draft.kind in ("record.put", "record.again"):
             floats = self._contracts.get(str(draft.payload["contract"])).has_numbers
         else:
@@ -211,11 +211,11 @@ class Ledger:
         for address in _blobs_named(draft.payload):
             if not self._blobs.has(address):
                 raise BlobAbsent(f"expected a durable blob at {address}, found none", address=address)
-        data = canonical_bytes(draft.payload, floats=floats)
-        if len(data) > PAYLOAD_BYTES_MAX:
-            spilled = {"blob": self._blobs.put(data), "size_bytes": len(data)}
-            draft = Draft(draft.kind, spilled, draft.subject, draft.run, draft.step, draft.actor)
-        return draft, floats
+        payload = canonical_bytes(draft.payload, floats=floats)
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            spilled = {"blob": self._blobs.put(payload), "size_bytes": len(payload)}
+            return replace(draft, payload=spilled), canonical_bytes(spilled)
+        return draft, payload
 
     def _open_writer(self) -> Committer:
         with self._opening:

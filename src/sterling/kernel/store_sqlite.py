@@ -135,7 +135,8 @@ def read_rows(
 
 def newest_row(connection: sqlite3.Connection, subject: str) -> EntryRow | None:
     row: EntryRow | None = connection.execute(
-        f"SELECT {ROW_COLUMNS} FROM entries WHERE subject = ? AND subject <> '' ORDER BY \"index\" DESC LIMIT 1",
+        f"SELECT {ROW_COLUMNS} FROM entries WHERE subject = ? AND subject <> '' "
+        'ORDER BY "index" DESC LIMIT 1',
         (subject,),
     ).fetchone()
     return row
