@@ -68,7 +68,11 @@ _CRASH_SIGNALS = frozenset(
     int(number) for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 )
 # Limits by the names the runtime's command runner gives them.
-_LIMIT_CLASSES: Final[Mapping[str, str]] = {"wall": "timed_out", "cpu": "timed_out", "memory": "out_of_memory"}
+_LIMIT_CLASSES: Final[Mapping[str, str]] = {
+    "wall": "timed_out",
+    "cpu": "timed_out",
+    "memory": "out_of_memory",
+}
 
 
 def classify(runner: str, end: ProcessEnd, *, collectors_failed: bool = False) -> str:

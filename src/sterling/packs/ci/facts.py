@@ -156,7 +156,7 @@ class Facts:
 
     @property
     def core_hash(self) -> str:
-        """Hash of every id with its outcome, an unexpected pass counted as a pass; empty unless all are known."""
+        """Hash of every id with its outcome, an unexpected pass being a pass; empty unless all are known."""
         if not self.complete("all_ids", "skip_ids", "failing_ids"):
             return ""
         return _hash(_CORE_TAG, [[name, _plain(result)] for name, result in sorted(self.tests.items())])

@@ -10,12 +10,12 @@ says so in a note.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from sterling.packs.ci.facts import clean_text
 
-__all__ = ["PathMap", "Placed", "file_of", "is_under", "id_of_test"]
+__all__ = ["PathMap", "Placed", "file_of", "id_of_test", "is_under", "normal_path"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,8 @@ def normal_path(path: str) -> str:
 
 def id_of_test(path: str, inside: Iterable[str], name: str) -> str:
     """The id of a test from its file, the classes around it and its own name."""
-    text = "::".join([normal_path(path), *inside, clean_text(name)])
+    text = "::".join(part for part in (normal_path(path), *inside, clean_text(name)) if part)
     return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
-
 
 
 def file_of(name: str) -> str:
@@ -85,8 +82,19 @@ def file_of(name: str) -> str:
     return name.partition("::")[0]
 
 
-def is_under(name: str, collector: str) -> bool:
-    """Whether a test stands in the file, class or folder that a collector could not load."""
-    if collector in ("", "."):
+def is_under(name: str, collectors: Container[str]) -> bool:
+    """Whether a test stands in a file, class or folder among these that could not be loaded."""
+    path, _, inside = name.partition("::")
+    if path in collectors or "." in collectors:
         return True
-    return name.startswith((collector + "::", collector.rstrip("/") + "/"))
+    at = path.rfind("/")
+    while at > 0:
+        if path[:at] in collectors:
+            return True
+        at = path.rfind("/", 0, at)
+    at = inside.find("::")
+    while at >= 0:
+        if f"{path}::{inside[:at]}" in collectors:
+            return True
+        at = inside.find("::", at + 2)
+    return False

@@ -1,0 +1,1 @@
+"""Readers of test reports: bytes in, what they state out."""
