@@ -25,10 +25,10 @@ from sterling.packs.ci.exits import CLASSES, EXIT_RULES, PROFILES, ProcessEnd, c
         (ProcessEnd(127), "not_started"),
         (ProcessEnd(started=False), "not_started"),
         (ProcessEnd(), "unknown"),
-        (ProcessEnd(limit="wall", signal=9), "timed_out"),
-        (ProcessEnd(limit="cpu", signal=24), "timed_out"),
-        (ProcessEnd(limit="memory", signal=9), "out_of_memory"),
-        (ProcessEnd(limit="processes"), "killed"),
+        (ProcessEnd(limit="limit.wall", signal=9), "timed_out"),
+        (ProcessEnd(limit="limit.cpu", signal=24), "timed_out"),
+        (ProcessEnd(limit="limit.memory", signal=9), "out_of_memory"),
+        (ProcessEnd(limit="limit.processes"), "killed"),
         (ProcessEnd(signal=signal.SIGSEGV), "crashed"),
         (ProcessEnd(signal=signal.SIGABRT), "crashed"),
         (ProcessEnd(signal=signal.SIGKILL), "killed"),
@@ -45,7 +45,7 @@ def test_status_two_means_broken_files_only_when_a_file_is_broken() -> None:
 
 
 def test_a_limit_comes_before_a_status_that_looks_green() -> None:
-    assert classify("pytest", ProcessEnd(0, limit="wall")) == "timed_out"
+    assert classify("pytest", ProcessEnd(0, limit="limit.wall")) == "timed_out"
 
 
 @pytest.mark.parametrize("runner", ["generic", "somebody's own runner"])

@@ -69,9 +69,9 @@ _CRASH_SIGNALS = frozenset(
 )
 # Limits by the names the runtime's command runner gives them.
 _LIMIT_CLASSES: Final[Mapping[str, str]] = {
-    "wall": "timed_out",
-    "cpu": "timed_out",
-    "memory": "out_of_memory",
+    "limit.wall": "timed_out",
+    "limit.cpu": "timed_out",
+    "limit.memory": "out_of_memory",
 }
 
 

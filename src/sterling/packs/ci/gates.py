@@ -130,7 +130,7 @@ def _integrity(view: View) -> Gate:
     warnings = ("ci.policy-changed",) if case.policy_changed else ()
     broken = list(case.broken)
     if case.baseline.state == "tampered":
-        broken.append(("ci.baseline-tampered", case.baseline.because))
+        broken.append(("ci.baseline-tampered", case.baseline.because or "The baseline broke its seal."))
     if broken:
         codes = tuple(dict.fromkeys(code for code, _ in broken))
         return Gate("integrity", "failed", " ".join(sentence for _, sentence in broken), codes, warnings)

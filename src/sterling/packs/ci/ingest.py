@@ -24,7 +24,15 @@ from sterling.packs.ci.reports.junit import read_junit
 from sterling.packs.ci.reports.pytest_json import read_pytest_json
 from sterling.packs.ci.reports.reconcile import reconcile
 
-__all__ = ["BYTES_MAX", "ReportMissing", "ReportNotFile", "expand_reports", "ingest_blobs", "ingest_reports", "read_report"]
+__all__ = [
+    "BYTES_MAX",
+    "ReportMissing",
+    "ReportNotFile",
+    "expand_reports",
+    "ingest_blobs",
+    "ingest_reports",
+    "read_report",
+]
 
 BYTES_MAX = 2 * 1024**3
 
