@@ -55,6 +55,7 @@ def guard_task(control: socket.socket, order: dict[str, Any], body: Callable[[so
         channel=ours,
         folder=order["out_dir"],
         stall_ms=order["stall_ms"],
+        shares_memory=True,
     )
     guard.report(guard.watch())
 

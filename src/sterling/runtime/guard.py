@@ -27,7 +27,7 @@ from sterling.runtime.process_tree import end_tree, signal_all, tree_below, usag
 
 __all__ = ["TERMINAL_FRAMES", "Guard", "Sink", "Stream"]
 
-TERMINAL_FRAMES = ("result", "raised", "invalid", "memory", "altered")
+TERMINAL_FRAMES = ("result", "raised", "invalid", "memory", "altered", "stopped")
 SAMPLED_WALLS = (
     "tree:subreaper",
     "memory:sampler",
@@ -103,7 +103,9 @@ class Guard:
         channel: socket.socket | None = None,
         folder: str = "",
         stall_ms: int = 0,
+        shares_memory: bool = False,
     ) -> None:
+        """`shares_memory`: the body is a fork of this process, and starts with its pages for free."""
         self._body, self._limits, self._control = body, limits, control
         self._streams, self._sinks = list(streams), [stream.sink for stream in streams]
         self._channel, self._folder, self._stall_ms = channel, folder, stall_ms
@@ -114,6 +116,7 @@ class Guard:
         self._from_owner, self._from_body = FrameBuffer(), FrameBuffer()
         self._to_owner, self._to_body = bytearray(), bytearray()
         self._children_before_us = _children_cpu_us()
+        self._shared_bytes = usage((os.getpid(),)).memory_bytes if shares_memory else 0
 
     def watch(self) -> dict[str, Any]:
         """Run until the body ended; kills the rest of the tree; returns the end frame."""
@@ -178,7 +181,7 @@ class Guard:
     def _sample(self, now: float) -> float:
         """Measure, judge, and say when to look again."""
         seen = self._seen
-        found = usage(tree_below(os.getpid()))
+        found = usage(tree_below(os.getpid())).less(self._shared_bytes)
         seen.samples += 1
         seen.rss_max = max(seen.rss_max, found.rss_bytes)
         seen.cpu_us = max(seen.cpu_us, found.cpu_us + _children_cpu_us() - self._children_before_us)

@@ -27,6 +27,7 @@ __all__ = [
     "Ok",
     "Outcome",
     "Progress",
+    "Stopped",
     "Table",
     "Wiring",
     "out_dir",
@@ -80,6 +81,10 @@ class Na:
 Outcome = Ok | Na
 
 
+class Stopped(Exception):
+    """Raise it when `should_stop()` says yes and the work cannot end by itself: the step yields."""
+
+
 class Inputs(Protocol):
     """Named inputs, as a pack hands them to its plugins."""
 
@@ -127,7 +132,7 @@ def progress(done: int, total: int) -> None:
 
 
 def should_stop() -> bool:
-    """Whether the supervisor asked this step to stop. A long loop asks, and returns early by raising."""
+    """Whether the supervisor asked this step to stop. A long loop asks, and raises `Stopped`."""
     return _wiring.should_stop()
 
 

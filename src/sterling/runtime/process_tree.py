@@ -14,11 +14,12 @@ import os
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = [
     "Usage",
     "become_subreaper",
+    "children_of",
     "descendants",
     "die_with_parent",
     "end_tree",
@@ -44,6 +45,10 @@ class Usage:
     memory_bytes: int
     rss_bytes: int
     cpu_us: int
+
+    def less(self, shared_bytes: int) -> Usage:
+        """The same without what each process shares with the one it was forked from."""
+        return replace(self, memory_bytes=max(0, self.memory_bytes - shared_bytes * self.processes))
 
 
 def become_subreaper() -> None:
@@ -150,7 +155,7 @@ def end_tree(root: int, *, keep: Iterable[int] = ()) -> int:
 def reap_orphans(keep: Iterable[int] = ()) -> None:
     """Collect dead children of this process, except those in `keep`, whose status somebody wants."""
     kept = set(keep)
-    for pid in _own_children():
+    for pid in children_of(os.getpid()):
         if pid not in kept:
             try:
                 os.waitpid(pid, os.WNOHANG)
@@ -158,15 +163,15 @@ def reap_orphans(keep: Iterable[int] = ()) -> None:
                 continue
 
 
-def _own_children() -> list[int]:
-    own = os.getpid()
+def children_of(parent: int) -> list[int]:
+    """The direct children of a process, zombies included, sorted by pid."""
     found: list[int] = []
     for name in os.listdir("/proc"):
         if name.isdigit():
-            parent = _parent_and_state(int(name))
-            if parent is not None and parent[0] == own:
+            seen = _parent_and_state(int(name))
+            if seen is not None and seen[0] == parent:
                 found.append(int(name))
-    return found
+    return sorted(found)
 
 
 def _parent_and_state(pid: int) -> tuple[int, str] | None:
