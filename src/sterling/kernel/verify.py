@@ -19,7 +19,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sterling.kernel.anchors import AnchorUnreadable, Anchors, is_home_id
+from sterling.kernel.anchors import Anchors, AnchorUnreadable, is_home_id
 from sterling.kernel.canonical import Json
 from sterling.kernel.chain import GENESIS
 from sterling.kernel.checkpoint import origin_of
@@ -122,7 +122,10 @@ def verify_home(
     outside, problem = _read_outside(home, home_id, anchors, trusted, notes)
     blob_check = BlobCheck(home / "blobs") if blobs else None
     deep_check = DeepCheck(home / "blobs") if deep else None
-    progress, deep_bad = _pass(database, home_id, outside, blob_check, deep_check)
+    try:
+        progress, deep_bad = _pass(database, home_id, outside, blob_check, deep_check)
+    except Broken as found:
+        return _broken(Progress(), home_id, found.first_bad)
     bad = progress.first_bad
     if bad is None and remembered not in (None, home_id) and not outside.anchored:
         message = f"an anchor remembers {remembered} at this path, found {home_id}"
@@ -183,7 +186,7 @@ def _lost_ledger(path: Path, home: Path, database: Path, remembered: str | None)
         )
     if start != _MAGIC:
         return FirstBad(
-            0, None, "integrity.ledger-unreadable", f"expected an SQLite database, found another file"
+            0, None, "integrity.ledger-unreadable", "expected an SQLite database, found another file"
         )
     return None
 

@@ -106,13 +106,6 @@ class Progress:
     first_bad: FirstBad | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Anchor:
-    checkpoint: Checkpoint
-    known: bool
-    stored_in_log: bool
-
-
 def check_log(
     source: LogSource,
     home_id: str,
@@ -142,8 +135,9 @@ class LogCheck:
         self._tree = _Tree(source.nodes)
         self._at_us = 0
         self._good = 0  # The size that the last good checkpoint or anchor covers.
-        self._anchors = self._read_anchors()
-        self._sizes = frozenset(self._anchors)
+        self._anchors: dict[int, list[tuple[Checkpoint, bool]]] = {}
+        self._strangers: list[tuple[str, str]] = []
+        self._read_anchors()
 
     def run(self) -> Progress:
         """Make the pass."""
@@ -244,58 +238,50 @@ class LogCheck:
         self.progress.checkpoints += 1
         self._good = size
 
-    def _read_anchors(self) -> dict[int, list[_Anchor]]:
-        """The outside notes by size. A note that cannot be read vouches for nothing and is counted."""
-        found: dict[int, list[_Anchor]] = {}
-        verifier = self._outside.verifier
+    def _read_anchors(self) -> None:
+        """Sort the outside notes by size; those of other keys or logs, and unreadable ones, apart."""
+        verifier, origin = self._outside.verifier, origin_of(self._home_id)
         notes = [(note, True) for note in self._outside.anchored]
         for note, stored_in_log in notes + [(note, False) for note in self._outside.brought]:
-            known = True
             try:
                 checkpoint = note_checkpoint(note)
                 if verifier is not None:
                     open_note(note, [verifier])
-            except KeyUnknown:
-                known = False
+            except KeyUnknown as problem:
+                self._strangers.append(("integrity.key-unknown", f"an outside copy: {problem.message}"))
+                continue
             except SterlingError as problem:
                 self.progress.unread_anchors.append(problem.message)
                 continue
-            found.setdefault(checkpoint.size, []).append(_Anchor(checkpoint, known, stored_in_log))
-        return found
+            if checkpoint.origin != origin:
+                message = f"an outside copy is of {checkpoint.origin:.100}, expected {origin}"
+                self._strangers.append(("integrity.forked", message))
+            else:
+                self._anchors.setdefault(checkpoint.size, []).append((checkpoint, stored_in_log))
 
     def _check_anchors(self, note: Any) -> None:
         """Compare with what is remembered of this size; `note` is the log's own checkpoint of it."""
-        size = self.progress.size
-        for anchor in self._anchors.pop(size, ()):
-            self._check_anchor_name(anchor)
-            low, high = self.progress.anchored_to or 0, max(0, size - 1)
-            if anchor.checkpoint.root != self._tree.root():
+        size, anchors = self.progress.size, self._anchors.pop(self.progress.size, [])
+        low, high = self.progress.anchored_to or 0, max(0, size - 1)
+        for checkpoint, stored_in_log in anchors:
+            if checkpoint.root != self._tree.root():
                 raise Broken(low, high, "integrity.forked", f"the anchor of size {size} saw other entries")
-            if anchor.stored_in_log and note is None:
+            if stored_in_log and note is None:
                 message = f"checkpoint {size} is anchored, and the log does not hold it"
                 raise Broken(low, high, "integrity.checkpoint-order", message)
-        if size in self._sizes:
+        if anchors:
             self.progress.anchored_to = self._good = size
 
-    def _check_anchor_name(self, anchor: _Anchor) -> None:
-        low, size = self.progress.anchored_to or 0, anchor.checkpoint.size
-        high = max(low, min(size, self.progress.size) - 1)
-        if not anchor.known:
-            raise Broken(low, high, "integrity.key-unknown", f"the anchor of size {size} has another key")
-        if anchor.checkpoint.origin != origin_of(self._home_id):
-            message = f"the anchor of size {size} is of {anchor.checkpoint.origin:.100}"
-            raise Broken(low, high, "integrity.forked", message)
-
     def _check_end(self, waiting: Row | None) -> None:
-        size = self.progress.size
+        size, anchored_to = self.progress.size, self.progress.anchored_to
         extra_nodes = self._source.node_count() != self._tree.node_count
-        for ahead in sorted(self._anchors):
-            for anchor in self._anchors[ahead]:
-                self._check_anchor_name(anchor)
+        if self._strangers:
+            code, message = self._strangers[0]
+            raise Broken(anchored_to or 0, max(anchored_to or 0, size - 1), code, message)
         if self._anchors:
             newest = max(self._anchors)
             message = f"the newest anchor is of size {newest}, the log has {size} entries"
-            complete = waiting is None and not extra_nodes and self.progress.anchored_to == size
+            complete = waiting is None and not extra_nodes and anchored_to == size
             code = "integrity.rolled-back" if complete else "integrity.tail-missing"
             raise Broken(size, newest - 1, code, message)
         if waiting is not None:

@@ -1,0 +1,602 @@
+#!/usr/bin/env python3
+"""Check a Sterling home without Sterling.
+
+    python standalone_verify.py HOME [--pin KEY] [--anchor FILE] [--blobs] [--json]
+
+One file, Python's standard library and `cryptography`. It shares no code with Sterling
+and follows docs/reference/ledger-format.md alone, so the two check each other.
+
+Exit status: 0 holds and something outside vouches for it, 2 nothing here to check,
+3 broken, 4 cannot judge; without `cryptography` the best answer is 4.
+
+KEY is a verifier string (`name+id+key`) or a file that holds one. FILE is a signed
+checkpoint kept elsewhere. The user's own anchor folder is read by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import math
+import os
+import re
+import sqlite3
+import stat
+import sys
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+try:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    CAN_CHECK_SIGNATURES = True
+except ImportError:
+    CAN_CHECK_SIGNATURES = False
+
+__all__ = ["main", "verify"]
+
+OK, USAGE, BROKEN, CANNOT_JUDGE = 0, 2, 3, 4
+TEXTS = ("kind", "contract", "subject", "run", "step")
+TYPES = {"v": int, "at_us": int, "actor": dict} | dict.fromkeys(TEXTS, str)
+REQUIRED = {"v", "kind", "at_us", "actor", "payload"}
+FIELDS = REQUIRED | {"contract", "subject", "run", "step", "fence", "trace"}
+HEX64 = re.compile(r"[0-9a-f]{64}")
+HOME_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
+KEY_NAME = re.compile(r"[\x21-\x2a\x2c-\x7e]{1,200}")
+NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+Answer = dict[str, Any]  # What `--json` prints.
+ENTRIES = (
+    'SELECT "index", hash, previous, kind, contract, subject, run, at_us, body FROM entries ORDER BY "index"'
+)
+BUSY = {3, 5, 6, 8, 14, 23}
+
+
+class Bad(Exception):
+    """The log is broken: from entry `low` to entry `high`."""
+
+    def __init__(self, low: int | None, high: int | None, code: str, message: str) -> None:
+        super().__init__(message)
+        self.place = {"low": low, "high": high, "code": "integrity." + code, "message": message}
+
+
+class Nothing(Exception):
+    """There is nothing to check, or it cannot be opened: exit 2."""
+
+
+def canonical(value: Any, depth: int = 0) -> str:
+    """The one spelling of a value; ValueError when it has none."""
+    if depth > 64:
+        raise ValueError("nested too deep")
+    if value is None or isinstance(value, bool | str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int):
+        if abs(value) > 2**53 - 1:
+            raise ValueError("integer too large")
+        return str(value)
+    if isinstance(value, float):
+        return number_text(value)
+    if isinstance(value, list):
+        return "[" + ",".join(canonical(item, depth + 1) for item in value) + "]"
+    keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
+    pairs = (f"{canonical(key)}:{canonical(value[key], depth + 1)}" for key in keys)
+    return "{" + ",".join(pairs) + "}"
+
+
+def number_text(value: float) -> str:
+    """How ECMAScript writes a number: the shortest digits that read back the same."""
+    if not math.isfinite(value):
+        raise ValueError("not a finite number")
+    if value == 0:
+        return "0"
+    parts = Decimal(repr(value)).as_tuple()  # repr gives the shortest digits too.
+    digits = "".join(map(str, parts.digits))
+    point = len(digits) + int(parts.exponent)
+    digits = digits.rstrip("0")
+    count, sign = len(digits), "-" if value < 0 else ""
+    if 0 < point <= 21:
+        text = digits + "0" * (point - count) if count <= point else digits[:point] + "." + digits[point:]
+    elif -6 < point <= 0:
+        text = "0." + "0" * -point + digits
+    else:
+        text = digits[0] + ("." + digits[1:] if count > 1 else "") + f"e{point - 1:+d}"
+    return sign + text
+
+
+def parse_body(index: int, data: bytes) -> dict[str, Any]:
+    """An entry's body, or Bad when it is no canonical entry of version 1."""
+    try:
+        if len(data) > 64 * 1024:
+            raise ValueError("too large")
+        body = json.loads(data.decode("utf-8"))
+        same = canonical(body).encode("utf-8") == data
+    except (ValueError, RecursionError) as problem:
+        raise Bad(index, index, "entry-altered", f"its body is no canonical JSON: {problem}") from problem
+    if not same or not isinstance(body, dict):
+        raise Bad(index, index, "entry-altered", "its body is not in canonical form")
+    typed = all(type(body[name]) is kind for name, kind in TYPES.items() if name in body)
+    if not typed or not REQUIRED <= set(body) <= FIELDS or body["v"] != 1:
+        raise Bad(index, index, "entry-altered", "its body is no entry of version 1")
+    return body
+
+
+class Tree:
+    """Peaks of the tree so far, highest first, as (level, hash)."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.peaks: list[tuple[int, bytes]] = []
+
+    def add(self, entry_hash: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """Add a leaf; give every full subtree that it completes as (level, position, hash)."""
+        level, node = 0, hashlib.sha256(b"\x00" + entry_hash).digest()
+        yield 0, self.size, node
+        while self.peaks and self.peaks[-1][0] == level:
+            node = hashlib.sha256(b"\x01" + self.peaks.pop()[1] + node).digest()
+            level += 1
+            yield level, self.size >> level, node
+        self.peaks.append((level, node))
+        self.size += 1
+
+    def root(self) -> bytes:
+        node = self.peaks[-1][1] if self.peaks else hashlib.sha256(b"").digest()
+        for _, left in reversed(self.peaks[:-1]):
+            node = hashlib.sha256(b"\x01" + left + node).digest()
+        return node
+
+
+class Note:
+    """A checkpoint with its signature lines; ValueError when a text is none."""
+
+    def __init__(self, text: Any) -> None:
+        if not isinstance(text, str) or len(text) > 16 * 1024:
+            raise ValueError("no text, or too much")
+        head, blank, tail = text.rpartition("\n\n")
+        lines = (head + "\n").split("\n")
+        if not blank or not tail.endswith("\n") or len(lines) != 4 or lines[3] or tail.count("\n") > 16:
+            raise ValueError("no checkpoint with signatures")
+        self.origin = lines[0]
+        if not KEY_NAME.fullmatch(self.origin) or not NUMBER.fullmatch(lines[1]):
+            raise ValueError("no origin or no size")
+        self.size, self.root = int(lines[1]), exact_base64(lines[2], 32)
+        self.message = (head + "\n").encode("utf-8")
+        self.signatures: list[tuple[str, bytes, bytes]] = []
+        for line in tail[:-1].split("\n"):
+            parts = line.split(" ")
+            if len(parts) != 3 or parts[0] != "—" or not KEY_NAME.fullmatch(parts[1]):
+                raise ValueError("no signature line")
+            blob = exact_base64(parts[2], 68)
+            self.signatures.append((parts[1], blob[:4], blob[4:]))
+
+    def signed_by(self, key: Key) -> bool:
+        """Whether a line claims this key; ValueError when a claim is false."""
+        claims = [line[2] for line in self.signatures if line[:2] == (key.name, key.id)]
+        for signature in claims if CAN_CHECK_SIGNATURES else []:
+            try:
+                Ed25519PublicKey.from_public_bytes(key.public).verify(signature, self.message)
+            except InvalidSignature as problem:
+                raise ValueError("the signature is not of this key") from problem
+        return bool(claims)
+
+
+class Key:
+    """A public key under a name."""
+
+    def __init__(self, name: str, public: bytes) -> None:
+        self.name, self.public = name, public
+        self.id = hashlib.sha256(name.encode("ascii") + b"\n\x01" + public).digest()[:4]
+
+    @classmethod
+    def parse(cls, text: str) -> Key:
+        name, _, rest = text.strip().partition("+")
+        identity, _, encoded = rest.partition("+")
+        typed = exact_base64(encoded, 33)
+        if not KEY_NAME.fullmatch(name) or typed[0] != 1 or cls(name, typed[1:]).id.hex() != identity:
+            raise ValueError("no verifier string, or its id does not fit its key")
+        return cls(name, typed[1:])
+
+
+def exact_base64(text: str, length: int) -> bytes:
+    data = base64.b64decode(text, validate=True)
+    if len(data) != length or base64.b64encode(data).decode("ascii") != text:
+        raise ValueError(f"no base64 of {length} bytes")
+    return data
+
+
+def anchors_root() -> Path:
+    """Where Sterling keeps its copies outside of homes."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "sterling" / "anchors"
+    state = os.environ.get("XDG_STATE_HOME", "").strip()
+    return (Path(state) if state else Path.home() / ".local" / "state") / "sterling" / "anchors"
+
+
+def read_pin(folder: Path) -> tuple[Key, str] | None:
+    try:
+        content = json.loads((folder / "pin.json").read_bytes().decode("utf-8"))
+        return Key.parse(str(content["verifier"])), str(content["path"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise ValueError(f"the pin in {folder} cannot be read") from problem
+
+
+def read_history(folder: Path) -> list[str]:
+    """Every remembered note; a torn last line does not count, the latest always does."""
+    history, latest, notes = folder / "history.jsonl", folder / "latest", list[str]()
+    try:
+        if history.exists():
+            lines = history.read_bytes().decode("utf-8").split("\n")[:-1]
+            notes = [str(json.loads(line)["note"]) for line in lines if line]
+        if latest.exists():
+            notes.append(latest.read_bytes().decode("utf-8"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise ValueError(f"the copies in {folder} cannot be read") from problem
+    return notes
+
+
+def remembered_at(root: Path, home: Path) -> str | None:
+    """The id of the home that was newest pinned at this path."""
+    found = []
+    for file in root.glob("*/pin.json"):
+        try:
+            pin = read_pin(file.parent)
+        except ValueError:
+            continue
+        if pin is not None and pin[1] == str(home.resolve()):
+            found.append((file.stat().st_mtime_ns, file.parent.name))
+    return max(found)[1] if found else None
+
+
+def own_key(home: Path, origin: str) -> Key | None:
+    """The public key that lies in the home: it shows whether the home agrees with itself."""
+    try:
+        data = base64.b64decode((home / "keys" / "ledger.pub").read_bytes()[:4096].strip(), validate=True)
+    except (OSError, ValueError):
+        return None
+    return Key(origin, data) if len(data) == 32 else None
+
+
+class Log:
+    """One pass over the tables of a home."""
+
+    def __init__(self, database: sqlite3.Connection, home_id: str, key: Key | None) -> None:
+        self.database, self.home_id, self.key = database, home_id, key
+        self.origin = f"sterling/{home_id}"
+        self.size, self.head, self.at_us = 0, bytes(32), 0
+        self.tree, self.nodes_seen = Tree(), 0
+        self.cursors: dict[int, sqlite3.Cursor] = {}
+        self.good, self.checkpoints = 0, 0
+        self.anchored_to: int | None = None
+        self.has_copies = False
+        self.unread: list[str] = []
+        self.anchors: dict[int, list[tuple[bytes, bool]]] = {}  # size: (root, must be stored)
+        self.strangers: list[tuple[str, str]] = []
+        self.blobs: dict[str, int] = {}
+        self.documents: dict[str, int] = {}
+
+    def remember(self, text: str, *, must_be_stored: bool) -> None:
+        """Take an outside note into account."""
+        try:
+            note = Note(text)
+            if self.key is not None and not note.signed_by(self.key):
+                self.strangers.append(("key-unknown", "an outside copy is signed by another key"))
+            elif note.origin != self.origin:
+                self.strangers.append(("forked", "an outside copy is of another log"))
+            else:
+                self.anchors.setdefault(note.size, []).append((note.root, must_be_stored))
+        except ValueError as problem:
+            self.unread.append(str(problem))
+
+    def check(self) -> None:
+        stored = self.database.execute("SELECT size, note FROM checkpoints ORDER BY size")
+        waiting = stored.fetchone()
+        if waiting is not None and (type(waiting[0]) is not int or waiting[0] < 1):
+            raise Bad(0, 0, "checkpoint-order", "a checkpoint of no size")
+        self.check_anchors(stored=False)
+        for row in self.database.execute(ENTRIES):
+            self.check_entry(row)
+            has_note = waiting is not None and waiting[0] == self.size and waiting[1] is not None
+            if has_note:
+                self.check_checkpoint(waiting[1])
+                waiting = stored.fetchone()
+            self.check_anchors(stored=has_note)
+        self.check_end(waiting)
+
+    def check_entry(self, row: tuple[Any, ...]) -> None:
+        stored, digest, previous, *columns, data = row
+        index = self.size
+        if type(stored) is not int or stored != index:
+            raise Bad(index, index, "chain-broken", f"expected index {index}, found {stored!r}")
+        if not isinstance(digest, bytes) or not isinstance(data, bytes):
+            raise Bad(index, index, "entry-altered", "a hash or a body is not bytes")
+        fields = b"sterling/entry/1\x00" + index.to_bytes(8, "big") + self.head + data
+        expected = hashlib.sha256(fields).digest()
+        if previous != self.head and expected != digest:
+            raise Bad(index, index, "chain-broken", "it does not follow the entry before it")
+        if previous != self.head or expected != digest:
+            raise Bad(index, index, "entry-altered", "its hash is not the hash of what is stored")
+        body = parse_body(index, data)
+        for name, found in zip(("kind", "contract", "subject", "run", "at_us"), columns, strict=True):
+            if body.get(name, "") != found or type(body.get(name, "")) is not type(found):
+                raise Bad(index, index, "entry-altered", f"column {name} does not say what the body says")
+        self.check_meaning(index, body)
+        for level, position, node in self.tree.add(digest):
+            if level not in self.cursors:
+                query = "SELECT position, hash FROM nodes WHERE level = ? ORDER BY position"
+                self.cursors[level] = self.database.execute(query, (level,))
+            if self.cursors[level].fetchone() != (position, node):
+                raise Bad(position << level, index, "root-mismatch", f"tree node {level}/{position}")
+            self.nodes_seen += 1
+        self.size, self.head = index + 1, digest
+        self.collect_blobs(index, body)
+
+    def check_meaning(self, index: int, body: dict[str, Any]) -> None:
+        """Time never falls unexplained, and the first entry names the home and its key."""
+        payload, at_us = body["payload"], body["at_us"]
+        if at_us < self.at_us:
+            stepped = {"before_us": self.at_us, "after_us": at_us}
+            if body["kind"] != "clock.stepped" or payload != stepped:
+                raise Bad(index, index, "time-unexplained", "time falls and no clock.stepped says so")
+        self.at_us = at_us
+        if index > 0:
+            return
+        if body["kind"] != "home.created" or not isinstance(payload, dict):
+            raise Bad(0, 0, "forked", "the first entry does not create a home")
+        if payload.get("home_id") != self.home_id:
+            raise Bad(0, 0, "forked", "the log belongs to another home")
+        if self.key is not None and payload.get("key") != hashlib.sha256(self.key.public).hexdigest():
+            raise Bad(0, 0, "key-unknown", "the home began with another key")
+
+    def check_checkpoint(self, text: Any) -> None:
+        low, high = self.good, self.size - 1
+        try:
+            note = Note(text)
+            known = self.key is None or note.signed_by(self.key)
+        except ValueError as problem:
+            raise Bad(low, high, "root-mismatch", f"checkpoint {self.size}: {problem}") from problem
+        if not known:
+            raise Bad(low, high, "key-unknown", f"checkpoint {self.size} is signed by another key")
+        if note.size != self.size:
+            raise Bad(low, high, "checkpoint-order", f"checkpoint {self.size} speaks of {note.size}")
+        if note.origin != self.origin:
+            raise Bad(low, high, "forked", f"checkpoint {self.size} is of {note.origin}")
+        if note.root != self.tree.root():
+            raise Bad(low, high, "root-mismatch", f"checkpoint {self.size} was signed over other entries")
+        self.checkpoints += 1
+        self.good = self.size
+
+    def check_anchors(self, *, stored: bool) -> None:
+        here = self.anchors.pop(self.size, [])
+        low, high = self.anchored_to or 0, max(0, self.size - 1)
+        for root, must_be_stored in here:
+            if root != self.tree.root():
+                raise Bad(low, high, "forked", f"the copy of size {self.size} saw other entries")
+            if must_be_stored and not stored:
+                raise Bad(low, high, "checkpoint-order", f"checkpoint {self.size} is gone from the log")
+        if here:
+            self.anchored_to = self.good = self.size
+
+    def check_end(self, waiting: Any) -> None:
+        size, vouched = self.size, self.anchored_to or 0
+        extra = self.database.execute("SELECT count(*) FROM nodes").fetchone()[0] != self.nodes_seen
+        if self.strangers:
+            raise Bad(vouched, max(vouched, size - 1), *self.strangers[0])
+        if self.anchors:
+            whole = waiting is None and not extra and self.anchored_to == size
+            code, newest = "rolled-back" if whole else "tail-missing", max(self.anchors)
+            raise Bad(size, newest - 1, code, f"a copy outside proves {newest} entries")
+        if waiting is not None:
+            raise Bad(size, None, "checkpoint-order", "a checkpoint beyond the last entry")
+        if extra:
+            raise Bad(size, None, "root-mismatch", "tree nodes beyond the last entry")
+
+    def doubt(self) -> str:
+        """Why a log without faults cannot be vouched for; empty when it can."""
+        if self.unread:
+            return f"{len(self.unread)} outside copies cannot be read: {self.unread[0]}"
+        if self.key is None or self.anchored_to is None:
+            return "nothing outside vouches for its tail, or nobody knows its key"
+        return "" if CAN_CHECK_SIGNATURES else "without the package cryptography no signature was checked"
+
+    def collect_blobs(self, index: int, body: dict[str, Any]) -> None:
+        payload = body["payload"]
+        for address in addresses(payload):
+            self.blobs.setdefault(address, index)
+        if isinstance(payload, dict) and HEX64.fullmatch(str(payload.get("blob"))):
+            record = body["kind"] == "record.put" and "document" not in payload
+            if record or set(payload) == {"blob", "size_bytes"}:
+                self.documents.setdefault(payload["blob"], index)
+
+
+def addresses(value: Any) -> Iterator[str]:
+    """Every address under `blob`, or in a list under `blobs`, at any depth."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            named = [item] if key == "blob" else item if key == "blobs" and isinstance(item, list) else []
+            yield from (each for each in named if isinstance(each, str) and HEX64.fullmatch(each))
+            yield from addresses(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from addresses(item)
+
+
+def blob_state(file: Path, address: str) -> str:
+    """`ok`, `altered` or `missing`."""
+    try:
+        if not stat.S_ISREG(file.lstat().st_mode):
+            return "altered"
+        with file.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        return "missing"
+    except OSError:
+        return "altered"
+    return "ok" if found == address else "altered"
+
+
+def check_blobs(folder: Path, log: Log) -> None:
+    """Hash every file, and look for every address that an entry names."""
+    for address, index in sorted(log.documents.items(), key=lambda item: item[1]):
+        file = folder / address[:2] / address[2:]
+        if blob_state(file, address) == "ok":
+            try:
+                inner = list(addresses(json.loads(file.read_bytes())))
+            except (ValueError, RecursionError, OSError):
+                inner = []
+            for each in inner:
+                log.blobs[each] = min(index, log.blobs.get(each, index))
+    for address, index in sorted(log.blobs.items(), key=lambda item: (item[1], item[0])):
+        state = blob_state(folder / address[:2] / address[2:], address)
+        if state != "ok":
+            raise Bad(index, index, f"blob-{state}", f"entry {index}: blob {address} is {state}")
+    for sub in sorted(folder.glob("[0-9a-f][0-9a-f]")):
+        for file in sorted(sub.iterdir()) if sub.is_dir() and not sub.is_symlink() else []:
+            if blob_state(file, sub.name + file.name) != "ok":
+                raise Bad(None, None, "blob-altered", f"{sub.name}/{file.name} is not what its name says")
+
+
+def open_database(database: Path) -> sqlite3.Connection:
+    quoted = str(database).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    journal = database.with_name(database.name + "-wal")
+    has_journal = journal.exists() and journal.stat().st_size > 0
+    failure: sqlite3.Error | None = None
+    for mode in ["mode=ro"] + ([] if has_journal else ["mode=ro&immutable=1"]):
+        connection = sqlite3.connect(f"file:{quoted}?{mode}", uri=True, isolation_level=None, timeout=10)
+        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        try:
+            for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON"):
+                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return connection
+        except sqlite3.DatabaseError as problem:
+            connection.close()
+            failure = problem
+    assert failure is not None
+    raise failure
+
+
+def find_database(home: Path, given: Path, remembered: str | None) -> None:
+    """Return when there is a database to read."""
+    database, start = home / "ledger.db", b""
+    if given.is_file() and given.name != "ledger.db":
+        raise Nothing(f"{given} is neither a home nor a ledger.db")
+    try:
+        with database.open("rb") as file:
+            start = file.read(16)
+    except (FileNotFoundError, NotADirectoryError) as problem:
+        if remembered is None and not (home / "keys").is_dir() and not (home / "blobs").is_dir():
+            raise Nothing(f"there is no home at {given}") from problem
+        raise Bad(0, None, "ledger-missing", f"there is no ledger at {database}") from problem
+    except OSError as problem:
+        raise Nothing(f"{database} cannot be read: {problem.strerror}") from problem
+    if start != b"SQLite format 3\x00":
+        code = "ledger-unreadable" if start else "ledger-missing"
+        raise Bad(0, None, code, f"{database} is empty, or no SQLite database")
+
+
+def read_home_id(connection: sqlite3.Connection) -> str:
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    if ("entries",) not in tables:
+        raise Bad(0, None, "ledger-missing", "the database holds no entries")
+    row = connection.execute("SELECT value FROM meta WHERE name = 'home_id'").fetchone()
+    if row is None or not isinstance(row[0], str) or not HOME_ID.fullmatch(row[0]):
+        raise Bad(0, None, "forked", "the database does not say which home it belongs to")
+    return row[0]
+
+
+def open_log(home: Path, trusted: Key | None, notes: tuple[str, ...]) -> tuple[Log, str]:
+    """The log with everything that is known outside, which is read before the snapshot; and doubts."""
+    connection = open_database(home / "ledger.db")
+    home_id = read_home_id(connection)
+    folder, doubt, history, key = anchors_root() / home_id, "", list[str](), trusted
+    try:
+        history = read_history(folder)
+        pin = read_pin(folder)
+        key = key or (None if pin is None else pin[0])
+    except ValueError as problem:
+        doubt = str(problem)
+    log = Log(connection, home_id, key or own_key(home, f"sterling/{home_id}"))
+    log.has_copies = bool(history)
+    for text in history:
+        log.remember(text, must_be_stored=True)
+    for text in notes:
+        log.remember(text, must_be_stored=False)
+    connection.execute("BEGIN")
+    return log, doubt
+
+
+def verify(
+    given: Path, pin: str | None = None, notes: tuple[str, ...] = (), *, blobs: bool = False
+) -> Answer:
+    """The verdict on a home. Errors: Nothing when there is nothing to check, ValueError for a bad pin."""
+    trusted = None if pin is None else Key.parse(pin)
+    home = given if given.is_dir() or given.name != "ledger.db" else given.parent
+    remembered = remembered_at(anchors_root(), home)
+    log: Log | None = None
+    place: Answer | None = None
+    doubt = ""
+    try:
+        find_database(home, given, remembered)
+        log, doubt = open_log(home, trusted, notes)
+        log.check()
+        if remembered not in (None, log.home_id) and not log.has_copies:
+            raise Bad(0, max(0, log.size - 1), "forked", f"this path belongs to {remembered}")
+        if blobs:
+            check_blobs(home / "blobs", log)
+        doubt = doubt or log.doubt()
+    except sqlite3.DatabaseError as problem:
+        if (getattr(problem, "sqlite_errorcode", 0) or 0) & 0xFF in BUSY:
+            raise Nothing(f"the ledger cannot be opened: {problem}") from problem
+        low = 0 if log is None else log.size
+        place = Bad(low, None, "ledger-unreadable", f"SQLite cannot read on: {problem}").place
+    except Bad as problem:
+        place = problem.place
+    finally:
+        if log is not None:
+            log.database.close()
+    return answer(log, remembered or "", place, doubt)
+
+
+def answer(log: Log | None, home_id: str, place: Answer | None, doubt: str) -> Answer:
+    """What `--json` prints."""
+    size, anchored_to = (0, None) if log is None else (log.size, log.anchored_to)
+    verdict, status = ("broken", BROKEN) if place else ("cannot-judge", CANNOT_JUDGE) if doubt else ("ok", OK)
+    code = place["code"] if place else "integrity.no-anchor" if doubt else ""
+    return {
+        "verdict": verdict, "exit": status, "code": code, "message": place["message"] if place else doubt,
+        "home_id": home_id if log is None else log.home_id, "size": size, "verified_to": size,
+        "head": bytes(32).hex() if log is None else log.head.hex(), "first_bad": place,
+        "anchored_to": anchored_to, "unanchored": size - (anchored_to or 0),
+        "checkpoints": 0 if log is None else log.checkpoints,
+    }  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; gives the exit status."""
+    parser = argparse.ArgumentParser(description="Check a Sterling home without Sterling.")
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--pin", help="a verifier string, or a file that holds one")
+    parser.add_argument("--anchor", type=Path, action="append", default=[], help="a signed checkpoint")
+    parser.add_argument("--blobs", action="store_true", help="hash every stored byte again")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args(arguments)
+    try:
+        is_file = given.pin is not None and Path(given.pin).is_file()
+        pin = Path(given.pin).read_text(encoding="utf-8") if is_file else given.pin
+        notes = tuple(path.read_text(encoding="utf-8") for path in given.anchor)
+        result = verify(given.home, pin, notes, blobs=given.blobs)
+    except (Nothing, OSError, ValueError) as problem:
+        print(f"nothing to check: {problem}", file=sys.stderr)
+        return USAGE
+    words = "{verdict} {size} entries, head {head}, anchored to {anchored_to} {code} {message!r} {first_bad}"
+    print(json.dumps(result, sort_keys=True) if given.json else words.format(**result))
+    return int(result["exit"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
