@@ -67,9 +67,7 @@ class Face:
 
         return self.home_option or default_home_path()
 
-    def open_home(
-        self, *, read_only: bool = False, create: bool = False
-    ) -> AbstractContextManager[Home]:
+    def open_home(self, *, read_only: bool = False, create: bool = False) -> AbstractContextManager[Home]:
         """Open the home for this command; `create` makes one when there is none.
 
         Errors: home.*, config.*, contracts.lock-mismatch.

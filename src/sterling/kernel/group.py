@@ -67,6 +67,11 @@ class Committer:
         self._thread = threading.Thread(target=self._work, name="sterling-committer", daemon=True)
         self._thread.start()
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether an I/O error closed this committer for good."""
+        return self._failure is not None
+
     def submit(self, prepared: Prepared, wait_ms: int) -> Receipt:
         """Queue a batch and wait until it is durable or refused.
 

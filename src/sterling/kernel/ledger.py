@@ -138,9 +138,10 @@ class Ledger:
     def close(self) -> None:
         """Checkpoint what is new, stop the committer and give the writer role back."""
         if self._committer is not None:
-            if self.size() > self._noted_size:
-                self.checkpoint()
-            self._committer.close()
+            if not self._committer.has_failed:
+                if self.size() > self._noted_size:
+                    self.checkpoint()
+                self._committer.close()
             assert self._connection is not None
             self._connection.close()
             self._committer = self._appender = self._connection = None
