@@ -230,7 +230,7 @@ def test_a_checkpoint_is_signed_stored_and_anchored(home: Home) -> None:
 def test_a_checkpoint_follows_every_so_many_entries_without_being_asked(home: Home) -> None:
     batch = Batch()
     for number in range(checkpoint_every + 10):
-        batch.append("process.ended", {"command": "many", "exit": number})
+        batch.append("process.ended", {"command": f"many {number}", "exit": 0})
     home.ledger.commit(batch)
     home.ledger.commit(ended())
 
@@ -307,9 +307,9 @@ def test_an_edited_newest_entry_refuses_further_writes(tmp_path: Path) -> None:
     connection = sqlite3.connect(home.path / "ledger.db")
     connection.execute("DROP TRIGGER entries_are_never_updated")
     connection.execute(
-        'UPDATE entries SET body = replace(body, \'"exit":0\', \'"exit":9\') WHERE "index" = 1'
+        "UPDATE entries SET body = CAST(replace(CAST(body AS TEXT), '\"exit\":0', '\"exit\":9') AS BLOB) "
+        'WHERE "index" = 1'
     )
-    connection.execute("UPDATE entries SET body = CAST(body AS BLOB)")
     connection.commit()
     connection.close()
 
