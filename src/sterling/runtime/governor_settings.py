@@ -1,8 +1,9 @@
 """The governor's settings: the `governor.*` keys of a home as one frozen value.
 
-A limit outside its range is a configuration error and is never clamped: a limit
-that silently becomes another one is a limit nobody chose. Settings that could
-not be read at all are a value too (`unreadable`), and keep heavy work off.
+Ranges are those of the table of settings. A limit outside its range is a
+configuration error and is never clamped: a limit that silently becomes another
+one is a limit nobody chose. Settings that could not be read at all are a value
+too (`unreadable`), and keep heavy work off.
 
 0 means automatic for `budget_ms` and `workers_max`, and switches the row off for
 `cpu_limit_bp` and `ram_limit_bp`.
@@ -14,32 +15,13 @@ import os
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
+from sterling.kernel.config_keys import KEYS_BY_NAME
 from sterling.kernel.errors import EXIT_USAGE, SterlingError
 
-__all__ = ["RANGES", "GovernorSettings", "SettingRefused"]
+__all__ = ["GovernorSettings", "SettingRefused"]
 
 _AUTO_BUDGET_BP = 8_000
 _TREE_MEMORY_BP = 5_000  # Runtime chapter, R-9: our own tree may hold half of the memory.
-
-RANGES: dict[str, tuple[int, int]] = {
-    "idle_ms_min": (1_000, 86_400_000),
-    "active_ms": (250, 600_000),
-    "cpu_limit_bp": (0, 10_000),
-    "ram_limit_bp": (0, 10_000),
-    "charge_min_bp": (0, 10_000),
-    "grace_ms": (0, 60_000),
-    "suspend_deadline_ms": (1, 60_000),
-    "window_ms": (1_000, 86_400_000),
-    "budget_ms": (0, 86_400_000 * 256),
-    "job_ms_max": (1, 3_600_000),
-    "jobs_max": (1, 100_000),
-    "workers_max": (0, 256),
-    "query_floor_bp": (0, 10_000),
-    "stale_ms": (250, 600_000),
-    "cores": (1, 65_536),
-    "memory_tree_bytes": (0, 1 << 53),
-}
-"""Least and greatest value of every number; both are allowed."""
 
 
 class SettingRefused(SterlingError):
@@ -132,6 +114,18 @@ class GovernorSettings:
 _TYPES: dict[str, type] = {"int": int, "bool": bool, "str": str}
 _MACHINE = ("cores", "memory_tree_bytes", "readable")
 _KEYS = tuple(field.name for field in fields(GovernorSettings) if field.name not in _MACHINE)
+_CORES_MAX = 65_536
+_MEMORY_BYTES_MAX = 1 << 53
+
+
+def _range(name: str) -> tuple[int, int]:
+    if name == "cores":
+        return 1, _CORES_MAX
+    if name == "memory_tree_bytes":
+        return 0, _MEMORY_BYTES_MAX
+    key = KEYS_BY_NAME[f"governor.{name}"]
+    assert key.minimum is not None and key.maximum is not None, f"{key.name} is a number without bounds"
+    return key.minimum, key.maximum
 
 
 def _check(name: str, value: object, kind: type) -> None:
@@ -140,8 +134,8 @@ def _check(name: str, value: object, kind: type) -> None:
             f"expected governor.{name} to be {kind.__name__}, found {type(value).__name__}",
             key=f"governor.{name}",
         )
-    if name in RANGES and isinstance(value, int):
-        least, greatest = RANGES[name]
+    if kind is int and isinstance(value, int):
+        least, greatest = _range(name)
         if not least <= value <= greatest:
             raise SettingRefused(
                 f"expected governor.{name} between {least} and {greatest}, found {value}",
