@@ -35,7 +35,7 @@ def show(effective: bool, *, face: Face) -> None:
     config = load_config(path, face.settings)
     rows = [
         {"key": key, "value": _plain_value(config.get(key)), "source": config.source(key)}
-        for key in config.keys()
+        for key in sorted(KEYS_BY_NAME)
         if effective or config.get(key) != KEYS_BY_NAME[key].default
     ]
     cells = [[str(row["key"]), _typed(config.get(str(row["key"]))), str(row["source"])] for row in rows]
@@ -51,10 +51,11 @@ def show(effective: bool, *, face: Face) -> None:
 def check(*, face: Face) -> None:
     """Whether the settings file is good. Exit 0 yes, 2 with the first thing wrong in it."""
     from sterling.kernel.config import load_config
+    from sterling.kernel.config_keys import KEYS_BY_NAME
 
     path = _settings_file(face)
     config = load_config(path, face.settings)
-    count = sum(config.source(key) == "file" for key in config.keys())
+    count = sum(config.source(key) == "file" for key in KEYS_BY_NAME)
     result = {"file": str(path), "sha256": config.sha256, "status": "ok", "keys": count}
     face.present(
         result, contract="config.check@1.0", text=f"ok {path}: {count} settings, {config.sha256[:16]}"

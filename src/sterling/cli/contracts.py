@@ -11,7 +11,8 @@ from sterling.cli import plain, words
 from sterling.cli.face import Face
 
 if TYPE_CHECKING:
-    from sterling.kernel.contract_lock import Difference, Lock
+    from sterling.kernel.contract_lock import Difference
+    from sterling.kernel.contract_lock_file import Lock
     from sterling.kernel.home import Home
 
 __all__ = ["command"]
@@ -87,7 +88,7 @@ def lock(reason: str, *, face: Face) -> None:
 
 
 def _lock() -> Lock | None:
-    from sterling.kernel.contract_lock import LockMissing, read_lock
+    from sterling.kernel.contract_lock_file import LockMissing, read_lock
     from sterling.kernel.shipped import shipped
 
     try:

@@ -1,84 +1,63 @@
-"""The contract lock: which contracts this tree has, pinned to the byte.
-
-`contracts.lock` is sorted JSON without time stamps, so the same tree gives the
-same file. For every contract it holds the SHA-256 of its file, the file's place,
-its owner, the changes it went through with their reasons, and the file's exact
-text: a digest could say that something changed, but neither what it was before
-nor how to put it back.
+"""The contract lock: may this tree run, what changed in it, and accepting a change.
 
 Starting up compares digests only. When they differ, the schemas are compared
-place by place. `contract_diff.py` decides what a difference means; this module
-reads, checks and writes.
+place by place, and the refusal names the first. A change is locked for a reason,
+which the lock and the ledger keep; one that old documents or readers would not
+survive needs a new major version.
+
+`contract_lock_file.py` knows the file, `contract_diff.py` what a difference means.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sterling.kernel.canonical import Json, parse_strict
+from sterling.kernel.batch import Batch
+from sterling.kernel.canonical import Json
 from sterling.kernel.contract_diff import FieldChange, Verdict, compare_contracts, gravest
+from sterling.kernel.contract_lock_file import (
+    Lock,
+    Locked,
+    LockedChange,
+    LockMismatch,
+    LockMissing,
+    lock_bytes,
+    put_lock,
+    read_lock,
+)
 from sterling.kernel.contracts import Contract, Contracts, load_contracts, version_of
 from sterling.kernel.errors import EXIT_USAGE, SterlingError
 from sterling.kernel.hashing import address_of
 from sterling.kernel.schema_rules import ContractInvalid
 from sterling.kernel.shipped import shipped
 
+if TYPE_CHECKING:
+    from sterling.kernel.home import Home
+
 __all__ = [
     "FIRST_REASON",
     "ContractsBreaking",
     "Difference",
-    "Lock",
-    "LockMismatch",
-    "LockMissing",
     "LockPlan",
-    "Locked",
-    "LockedChange",
+    "LockingDone",
     "ReasonRequired",
+    "Survey",
+    "SurveyRow",
     "check",
     "differences",
-    "lock_bytes",
+    "lock_for_reason",
     "plan_lock",
-    "put_lock",
-    "read_lock",
+    "survey",
     "write",
 ]
 
 FIRST_REASON = "first lock"
 REASON_LETTERS_MIN, REASON_LETTERS_MAX = 10, 2000
-_FORMAT = 1
-_LOCK_BYTES_MAX = 16 * 1024 * 1024
-
-
-class LockMissing(SterlingError):
-    """There is no lock; that is a refusal, never a first run."""
-
-    code = "contracts.lock-missing"
-    hint = 'Put the file back, or lock what is there: `sterling contracts lock --reason "TEXT"`.'
-
-
-class LockMismatch(SterlingError):
-    """The schema files are not the locked ones."""
-
-    code = "contracts.lock-mismatch"
-    hint = 'See the change: `sterling contracts diff`. Put it back, or `sterling contracts lock --reason "TEXT"`.'
-
-    def __init__(self, file: str, pointer: str, before: str, after: str, *, more: int = 0) -> None:
-        others = f" ({more} more contracts differ)" if more else ""
-        super().__init__(
-            f"{file}#{pointer}: expected {before or 'nothing'} as locked, found {after or 'nothing'}{others}",
-            file=file,
-            pointer=pointer,
-            before=before,
-            after=after,
-            more=more,
-        )
-        self.file, self.pointer, self.before, self.after = file, pointer, before, after
 
 
 class ContractsBreaking(SterlingError):
@@ -94,35 +73,6 @@ class ReasonRequired(SterlingError):
     code = "contracts.reason-required"
     hint = 'Say why in at least 10 letters: `sterling contracts lock --reason "TEXT"`.'
     exit = EXIT_USAGE
-
-
-@dataclass(frozen=True, slots=True)
-class LockedChange:
-    """One locked step in a contract's life."""
-
-    version: str
-    verdict: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Locked:
-    """One contract as the lock holds it; `text` is the exact text of its file."""
-
-    id: str
-    sha256: str
-    file: str
-    owner: str
-    changes: tuple[LockedChange, ...]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """A whole lock and the SHA-256 of its file."""
-
-    contracts: dict[str, Locked]
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +138,45 @@ class LockPlan:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class LockingDone:
+    """A lock that was written; `entry` is -1 when nothing had changed."""
+
+    plan: LockPlan
+    entry: int
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyRow:
+    """One contract and whether the lock agrees: same, changed, new or gone."""
+
+    id: str
+    owner: str
+    kind: str
+    file: str
+    sha256: str
+    locked: str
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "id": self.id,
+            "owner": self.owner,
+            "kind": self.kind,
+            "file": self.file,
+            "sha256": self.sha256,
+            "locked": self.locked,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Every contract against the lock; `sha256` is that of the lock, empty without one."""
+
+    status: str  # locked, changed or missing
+    sha256: str
+    rows: tuple[SurveyRow, ...]
+
+
 def check(contracts: Contracts, lock_path: Path) -> None:
     """Refuse to go on unless every schema file is the locked one.
 
@@ -196,9 +185,7 @@ def check(contracts: Contracts, lock_path: Path) -> None:
     """
     lock = read_lock(lock_path)
     different = sorted(
-        contract
-        for contract in {*lock.contracts, *contracts.ids()}
-        if not _is_locked(contracts, lock, contract)
+        contract for contract in {*lock.contracts, *contracts.ids()} if not lock.agrees(contracts, contract)
     )
     if not different:
         return
@@ -206,42 +193,27 @@ def check(contracts: Contracts, lock_path: Path) -> None:
     raise LockMismatch(file, pointer, before, after, more=len(different) - 1)
 
 
-def read_lock(path: Path) -> Lock:
-    """Errors: LockMissing; LockMismatch when the file is no lock."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError as problem:
-        raise LockMissing(f"expected a lock at {path}, found no file", path=str(path)) from problem
-    except OSError as problem:
-        raise LockMismatch(path.name, "", "a lock", problem.strerror or "an unreadable file") from problem
-    try:
-        document = json.loads(raw)
-        if document["format"] != _FORMAT:
-            raise LockMismatch(path.name, "/format", str(_FORMAT), str(document["format"]))
-        rows = {name: _locked(name, row) for name, row in document["contracts"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
-        found = f"{type(problem).__name__}: {problem}"
-        raise LockMismatch(path.name, "", "a lock as `contracts lock` writes it", found) from problem
-    return Lock(rows, address_of(raw))
+def survey(contracts: Contracts, lock: Lock | None) -> Survey:
+    """Compile every contract and say of each whether the lock agrees.
 
-
-def lock_bytes(rows: dict[str, Locked]) -> bytes:
-    """The file: sorted keys, one line a value, a newline at the end."""
-    contracts = {
-        name: {
-            "changes": [
-                {"reason": change.reason, "verdict": change.verdict, "version": change.version}
-                for change in row.changes
-            ],
-            "file": row.file,
-            "owner": row.owner,
-            "sha256": row.sha256,
-            "text": row.text,
-        }
-        for name, row in rows.items()
-    }
-    document = {"contracts": contracts, "format": _FORMAT}
-    return (json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode("utf-8")
+    Errors: ContractInvalid at the first schema file that is no contract.
+    """
+    contracts.check()
+    locked = {} if lock is None else lock.contracts
+    rows: list[SurveyRow] = []
+    for name in sorted({*locked, *contracts.ids()}):
+        if not contracts.has(name):
+            kind = str(locked[name].schema.get("x-kind", ""))
+            rows.append(SurveyRow(name, locked[name].owner, kind, "", "", "gone"))
+            continue
+        now = contracts.get(name)
+        same = lock is not None and lock.agrees(contracts, name)
+        state = "same" if same else ("changed" if name in locked else "new")
+        rows.append(SurveyRow(name, now.owner, now.kind, now.path, now.sha256, state))
+    if lock is None:
+        return Survey("missing", "", tuple(rows))
+    agrees = all(row.locked == "same" for row in rows)
+    return Survey("locked" if agrees else "changed", lock.sha256, tuple(rows))
 
 
 def differences(contracts: Contracts, lock: Lock | None) -> list[Difference]:
@@ -252,15 +224,15 @@ def differences(contracts: Contracts, lock: Lock | None) -> list[Difference]:
     rows = {} if lock is None else lock.contracts
     found: list[Difference] = []
     for name in sorted({*rows, *contracts.ids()}):
-        if lock is not None and _is_locked(contracts, lock, name):
+        if lock is not None and lock.agrees(contracts, name):
             continue
         if name not in contracts.ids():
-            gone = tuple(compare_contracts(_parse(rows[name]), None))
+            gone = tuple(compare_contracts(rows[name].schema, None))
             found.append(Difference(name, name, rows[name].file, "gone", gone))
             continue
         now = contracts.get(name)
         if name in rows:
-            changes = tuple(compare_contracts(_parse(rows[name]), now.schema))
+            changes = tuple(compare_contracts(rows[name].schema, now.schema))
             found.append(Difference(name, name, now.path, "changed", changes))
         else:
             older = _older(contracts, now)
@@ -289,14 +261,29 @@ def plan_lock(contracts: Contracts, lock: Lock | None, reason: str) -> LockPlan:
     return LockPlan(data, "" if lock is None else lock.sha256, address_of(data), tuple(different))
 
 
-def put_lock(path: Path, data: bytes) -> None:
-    """Replace the file whole, durably."""
-    growing = path.with_name(f".{path.name}.{os.getpid()}.incoming")
-    with growing.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(growing, path)
+def lock_for_reason(
+    contracts: Contracts, path: Path, reason: str, *, open_home: Callable[[], Home]
+) -> LockingDone:
+    """Lock what is there: the entry first, then the file.
+
+    Killed in between, the lock still disagrees and everything but the mending
+    commands still refuses; locking again completes it.
+
+    Errors: as `plan_lock`; what opening the home or committing raises.
+    """
+    try:
+        known: Lock | None = read_lock(path)
+    except LockMissing:
+        known = None
+    plan = plan_lock(contracts, known, reason)
+    if not plan.differences and known is not None:
+        return LockingDone(plan, -1)
+    with open_home() as home:
+        batch = Batch()
+        batch.append("contract.locked", plan.entry(reason.strip()), subject="contracts.lock")
+        entry = home.ledger.commit(batch).last
+    put_lock(path, plan.data)
+    return LockingDone(plan, entry)
 
 
 def write(contracts: Contracts, lock_path: Path) -> str:
@@ -338,14 +325,6 @@ def _refuse_breaking(different: list[Difference]) -> None:
         )
 
 
-def _is_locked(contracts: Contracts, lock: Lock, name: str) -> bool:
-    row = lock.contracts.get(name)
-    if row is None or not contracts.has(name):
-        return False
-    now = contracts.get(name)
-    return row.sha256 == now.sha256 and row.file == now.path
-
-
 def _first_change(contracts: Contracts, lock: Lock, name: str) -> tuple[str, str, str, str]:
     """File, pointer, before and after of the first place where a contract differs."""
     row = lock.contracts.get(name)
@@ -355,7 +334,7 @@ def _first_change(contracts: Contracts, lock: Lock, name: str) -> tuple[str, str
         return row.file, "", f"contract {name}", ""
     now = contracts.get(name)
     try:
-        changes = compare_contracts(_parse(row), now.schema)
+        changes = compare_contracts(row.schema, now.schema)
     except ContractInvalid as problem:
         return now.path, problem.pointer, f"contract {name}", problem.details["found"]
     if changes:
@@ -364,21 +343,6 @@ def _first_change(contracts: Contracts, lock: Lock, name: str) -> tuple[str, str
     if row.file != now.path:
         return now.path, "", f"contract {name} in {row.file}", f"it in {now.path}"
     return now.path, "", f"bytes with SHA-256 {row.sha256}", f"other bytes of the same schema, {now.sha256}"
-
-
-def _locked(name: str, row: dict[str, Json]) -> Locked:
-    changes = tuple(LockedChange(step["version"], step["verdict"], step["reason"]) for step in row["changes"])
-    return Locked(name, row["sha256"], row["file"], row["owner"], changes, row["text"])
-
-
-def _parse(row: Locked) -> dict[str, Json]:
-    """The locked schema. Errors: LockMismatch when the lock's text is not what its digest says."""
-    raw = row.text.encode("utf-8", "surrogatepass")
-    if address_of(raw) != row.sha256:
-        pointer = f"/contracts/{row.id}/text"
-        raise LockMismatch("contracts.lock", pointer, f"SHA-256 {row.sha256}", address_of(raw))
-    schema: dict[str, Json] = parse_strict(raw, limit=len(raw))
-    return schema
 
 
 def _older(contracts: Contracts, contract: Contract) -> Contract | None:
