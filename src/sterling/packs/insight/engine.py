@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import duckdb
 
-__all__ = ["identifier", "literal", "opened", "sealed"]
+__all__ = ["identifier", "literal", "one", "opened", "sealed"]
 
 
 def identifier(name: str) -> str:
@@ -28,6 +28,12 @@ def identifier(name: str) -> str:
 def literal(text: str) -> str:
     """The text quoted for SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def one(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    """The single row that a query gives."""
+    (row,) = connection.execute(sql).fetchall()
+    return tuple(row)
 
 
 @contextmanager

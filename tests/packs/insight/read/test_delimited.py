@@ -211,7 +211,7 @@ TABLE = st.integers(2, 4).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     table=TABLE,
     delimiter=st.sampled_from([",", ";", "\t", "|"]),
@@ -231,7 +231,7 @@ def test_what_is_written_is_read_back_cell_by_cell(
     assert found.rejected == 0
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=80))
 def test_any_bytes_are_read_whole_or_refused_with_a_code(tmp_path: Path, data: bytes) -> None:
     try:

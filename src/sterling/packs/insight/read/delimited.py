@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from sterling.packs.insight.engine import identifier, literal, opened
+from sterling.packs.insight.engine import identifier, literal, one, opened
 from sterling.packs.insight.errors import LimitExceeded, UnreadableSource
 from sterling.packs.insight.read.dialect import Dialect, sniff
 from sterling.packs.insight.read.model import ROW, RawColumn, RawTable, ReadOptions, name_columns
@@ -209,9 +209,7 @@ def _copy(connection: DuckDBPyConnection, path: Path, job: _Copy, scratch: Path)
         f"COPY (SELECT row_number() OVER () AS {identifier(ROW)}, {shown} FROM {source})"
         f" TO {target} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP_ROWS})"
     )
-    found = connection.execute(f"SELECT count(*) FROM read_parquet({target})").fetchone()
-    assert found is not None, "count(*) always gives a row"
-    return int(found[0])
+    return int(one(connection, f"SELECT count(*) FROM read_parquet({target})")[0])
 
 
 def _read_careful(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sterling.kernel.canonical import canonical_bytes
-from sterling.packs.insight.engine import literal, opened
+from sterling.packs.insight.engine import literal, one, opened
 from sterling.packs.insight.errors import LimitExceeded, UnreadableSource
 from sterling.packs.insight.read.model import ROW, RawColumn, RawTable, ReadOptions, name_columns
 from sterling.packs.insight.read.rejects import Rejects
@@ -45,9 +45,7 @@ def read_parquet(path: Path, scratch: Path, options: ReadOptions) -> RawTable:
     with opened(scratch) as connection:
         source_sql = f"read_parquet({literal(str(scratch / 'raw.parquet'))})"
         kinds = connection.execute(f"DESCRIBE SELECT * FROM {source_sql}").fetchall()
-        found = connection.execute(f"SELECT count(*) FROM {source_sql}").fetchone()
-    assert found is not None, "count(*) always gives a row"
-    rows = int(found[0])
+        rows = int(one(connection, f"SELECT count(*) FROM {source_sql}")[0])
     if rows != counted:
         raise UnreadableSource(
             f"expected {counted:,} rows as the file's footer says, found {rows:,}", reason="counts-differ"
@@ -92,11 +90,19 @@ def _copy(source: Any, names: list[str], target: Path) -> list[str]:
             ]
             writer.write_table(pa.table([numbers, *arrays], schema=schema))
             done += batch.num_rows
-    return [
-        f"{name}: {field.type} is kept as text"
-        for name, field, kind in zip(names, fields, kept, strict=True)
-        if pa.types.is_string(kind) and not _is_text(field.type)
-    ]
+    notes = [_note(name, field.type, kind) for name, field, kind in zip(names, fields, kept, strict=True)]
+    return [note for note in notes if note]
+
+
+def _note(name: str, kind: Any, kept: Any) -> str:
+    """What changed in the form of a column, or nothing."""
+    import pyarrow as pa
+
+    if pa.types.is_string(kept) and not _is_text(kind):
+        return f"{name}: {kind} is kept as text"
+    if pa.types.is_timestamp(kept) and kind.tz:
+        return f"{name}: times of zone {kind.tz} are kept in UTC"
+    return ""
 
 
 def _is_text(kind: Any) -> bool:
@@ -125,7 +131,7 @@ def _kept_type(kind: Any, fine: bool) -> Any:
     if types.is_decimal(kind) and kind.precision <= _DECIMAL_DIGITS_MAX:
         return pa.decimal128(kind.precision, max(0, kind.scale))
     if types.is_timestamp(kind) and not fine:
-        return pa.timestamp("us", tz="UTC") if kind.tz else pa.timestamp("us")
+        return pa.timestamp("us")
     return pa.string()
 
 
@@ -137,6 +143,8 @@ def _converted(array: Any, kind: Any, kept: Any) -> Any:
         array, kind = array.dictionary_decode(), kind.value_type
     if pa.types.is_null(kind):
         return pa.nulls(len(array), kept)
+    if pa.types.is_timestamp(kind) and kind.tz:
+        return pc.cast(pc.cast(pc.cast(array, pa.timestamp("us", tz="UTC")), pa.int64()), kept)
     if not pa.types.is_string(kept) or _is_text(kind):
         return pc.cast(array, kept)
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
