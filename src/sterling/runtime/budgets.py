@@ -13,7 +13,7 @@ Nothing here decides whether a job may start: `governor.py` does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "BUDGET_RULES",
     "HEARTBEAT_US",
     "POLL_US",
+    "WINDOW_SUBJECT",
     "Account",
     "BudgetRule",
     "Lease",
@@ -41,6 +42,7 @@ __all__ = [
     "idle_jobs_left",
     "idle_remaining",
     "limits_of",
+    "position_from_document",
     "query_jobs_left",
     "query_remaining",
     "recover",
@@ -53,6 +55,7 @@ __all__ = [
 
 HEARTBEAT_US = 1_000_000  # Charges are written at least this often.
 POLL_US = 250_000  # Signals are read this often.
+WINDOW_SUBJECT = "runtime.window"  # Entries of this subject hold the window; the newest one applies.
 _FULL_BP = 10_000
 
 
@@ -371,8 +374,11 @@ def with_lease(window: Window, lease_id: str, **changes: Any) -> Window:
     )
 
 
-def window_document(window: Window, limits: Limits) -> dict[str, Any]:
-    """The `runtime.window` document: the books, what they leave, and the open leases."""
+def window_document(window: Window, limits: Limits, position: Position | None = None) -> dict[str, Any]:
+    """The `runtime.window` document: the books, what they leave, the open leases, and the position.
+
+    With its position a restart goes on where this window stood.
+    """
     return {
         "index": window.index,
         "window_us": window.window_us,
@@ -393,6 +399,7 @@ def window_document(window: Window, limits: Limits) -> dict[str, Any]:
         "exhausted_us": window.exhausted_us,
         "reserved_reached_us": window.reserved_reached_us,
         "leases": [_lease_document(lease) for lease in window.leases],
+        "position": None if position is None else asdict(position),
     }
 
 
@@ -406,6 +413,12 @@ def window_from_document(document: dict[str, Any]) -> Window:
         **{name: document[name] for name in books.split()},
         leases=tuple(_lease_from(row) for row in document["leases"]),
     )
+
+
+def position_from_document(document: dict[str, Any]) -> Position | None:
+    """The position that stands in a `runtime.window` document, if any."""
+    position = document["position"]
+    return None if position is None else Position(**position)
 
 
 def _lease_document(lease: Lease) -> dict[str, Any]:

@@ -1,0 +1,200 @@
+"""`sterling governor`: may heavy work run now, what would have happened, and who tells it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sterling.cli import face, plain
+from sterling.cli.face import Face
+
+if TYPE_CHECKING:
+    from sterling.runtime.budgets import Window
+    from sterling.runtime.governor_settings import GovernorSettings
+
+__all__ = ["command"]
+
+_SIMULATE_HELP = """A line of signals, where only at_us is required and null means missing:
+
+\b
+  {"at_us": 0, "idle_ms": 60000, "fullscreen": false, "cpu_other_bp": 400,
+   "ram_used_bp": 3000, "power": "mains", "query_intent": false}
+
+A signal that a line leaves out keeps its value; idle time grows by itself.
+A line of jobs, where id and run_ms are required:
+
+\b
+  {"id": "a", "at_us": 0, "run_ms": 900, "estimate_ms": 1000, "origin": "drain",
+   "weight": "heavy", "suspend": "kill", "stops_in_ms": 20}
+"""
+
+
+@click.group("governor")
+def command() -> None:
+    """May heavy work run now, and why."""
+
+
+@command.command("explain")
+@face.options
+def explain(*, face: Face) -> None:
+    """Read this machine's signals and say what may run, row by row. Changes nothing."""
+    import time
+
+    from sterling.kernel.clock import SystemClock
+    from sterling.runtime import explain as explaining
+    from sterling.runtime.signal_sources import default_sources
+
+    settings, window, home = _standing(face)
+    seen = explaining.observe(default_sources(settings), SystemClock(), settings, time.sleep)
+    result = explaining.explain(seen, settings, window, home=home)
+    face.present(result, contract="governor.explain@1.0", text=_explanation(result))
+
+
+@command.command("simulate", epilog=_SIMULATE_HELP)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--jobs", type=click.Path(path_type=Path), help="Lines of jobs that want to run.")
+@face.options
+def simulate(file: Path, jobs: Path | None, *, face: Face) -> None:
+    """Play recorded signals through the same deciders; the same input gives the same bytes."""
+    from sterling.runtime.simulate import simulate as play
+    from sterling.runtime.simulate_input import read_jobs, read_signals
+
+    settings = _settings(face)
+    wanted = read_jobs(jobs) if jobs is not None else []
+    report = play(read_signals(file), settings, wanted)
+    result = {"events": list(report.events), "summary": report.summary}
+    face.present(result, contract="governor.simulate@1.0", text=_played(result))
+
+
+@command.command("write-activity")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--idle-ms", type=click.IntRange(min=0), help="Instead of what this machine reads.")
+@click.option("--active/--not-active", default=None, help="Instead of what this machine reads.")
+@click.option("--fullscreen/--no-fullscreen", default=None, help="Instead of what this machine reads.")
+@click.option("--machine", help="Name of this machine (default: its host name).")
+@click.option("--every-ms", type=click.IntRange(100, 60_000), default=1_000, show_default=True)
+@click.option("--count", type=click.IntRange(min=0), default=1, show_default=True, help="0: until Ctrl-C.")
+@face.options
+def write_activity(
+    path: Path,
+    idle_ms: int | None,
+    active: bool | None,
+    fullscreen: bool | None,
+    machine: str | None,
+    every_ms: int,
+    count: int,
+    *,
+    face: Face,
+) -> None:
+    """Tell another machine's governor how active this one's person is.
+
+    A reader believes the file once it has changed: let it run with --count 0.
+    """
+    from sterling.runtime.activity_writer import Told, write_repeatedly
+
+    told = Told(idle_ms=idle_ms, active=active, fullscreen=fullscreen, machine=machine)
+    last = write_repeatedly(path, told, every_ms=every_ms, count=count)
+    face.present(
+        last.document(),
+        contract="runtime.activity@1.0",
+        text=f"ok {plain.text(str(path))} seq {last.seq}",
+    )
+
+
+def _settings(face: Face) -> GovernorSettings:
+    """The settings of the home, or the defaults where there is no home."""
+    return _standing(face)[0]
+
+
+def _standing(face: Face) -> tuple[GovernorSettings, Window, str]:
+    """(settings, budget window, home), read and left as they are."""
+    from sterling.kernel.clock import SystemClock
+    from sterling.kernel.config import default_config
+    from sterling.kernel.home import is_home
+    from sterling.runtime import budgets
+    from sterling.runtime.governor_settings import GovernorSettings
+    from sterling.runtime.window_store import read_window
+
+    if face.home_option is None and not is_home(face.home_path):
+        settings = GovernorSettings.from_config(default_config().with_overrides(face.settings))
+        limits = budgets.limits_of(settings)
+        return settings, budgets.first_window(limits, SystemClock().boot_us()), ""
+    with face.open_home(read_only=True) as home:
+        settings = GovernorSettings.from_config(home.config)
+        limits = budgets.limits_of(settings)
+        window, position = read_window(home.ledger, limits, home.clock)
+        now_us = position.position_us
+        current = budgets.charge(budgets.advance(window, limits, now_us)[0], limits, now_us)
+        return settings, current, str(home.path)
+
+
+def _explanation(result: dict[str, Any]) -> str:
+    from sterling.cli.words import table
+
+    allowed = "heavy work may run" if result["heavy"] else "no heavy work"
+    lines = [
+        f"{result['mode']}: {allowed}",
+        f"{result['sentence']}  ({result['reason']}, row {result['row']})",
+        *(f"{doubt['sentence']}  ({doubt['reason']})" for doubt in result["because"]),
+        f"next: {result['hint']}",
+        "",
+    ]
+    rows = [
+        [
+            "=>" if row["matched"] else "",
+            str(row["row"]),
+            "yes" if row["holds"] else "no",
+            row["condition"],
+            "; ".join(_reading(reading) for reading in row["readings"]) or "-",
+        ]
+        for row in result["rows"]
+    ]
+    lines += [table(rows, ["", "row", "holds", "condition", "reading"]), "", _budget(result["window"])]
+    if not result["home"]:
+        lines.append("No home: default settings apply.")
+    return "\n".join(lines)
+
+
+def _reading(reading: dict[str, Any]) -> str:
+    value = reading["value"]
+    word = ("yes" if value else "no") if isinstance(value, bool) else "none" if value is None else str(value)
+    return f"{reading['signal']} {word} ({plain.text(reading['source'])}, {reading['state']})"
+
+
+def _budget(window: dict[str, Any]) -> str:
+    return (
+        f"window {window['index']}: {_ms(window['remaining_us'])} of {_ms(window['budget_us'])} left, "
+        f"{_ms(max(0, window['idle_remaining_us']))} of it for idle work; "
+        f"spent {_ms(window['spent_us'])}, reserved {_ms(window['reserved_us'])}, "
+        f"debt {_ms(window['debt_us'])}; jobs {window['jobs']} of {window['jobs'] + window['jobs_left']}, "
+        f"in flight {window['in_flight']} of {window['in_flight_max']}"
+    )
+
+
+def _ms(amount_us: int) -> str:
+    return f"{amount_us // 1000} ms"
+
+
+def _played(result: dict[str, Any]) -> str:
+    lines = [_line(event) for event in result["events"]]
+    summary = result["summary"]
+    shares = ", ".join(f"{mode} {_ms(spent)}" for mode, spent in summary["mode_us"].items())
+    ends = ", ".join(f"{end} {count}" for end, count in summary["ends"].items()) or "none"
+    lines.append(
+        f"{summary['lines']} lines, {summary['ticks']} looks; {shares}; "
+        f"ends: {ends}; waiting {summary['queued']}, running {summary['running']}"
+    )
+    return "\n".join(lines)
+
+
+def _line(event: dict[str, Any]) -> str:
+    """One event on one line: the time since the clock's start, what, and its fields by name."""
+    at_ms, part_us = divmod(event["at_us"], 1000)
+    fields = [
+        f"{name}={plain.text(','.join(value) if isinstance(value, list) else str(value))}"
+        for name, value in event.items()
+        if name not in ("at_us", "event") and value not in ("", [])
+    ]
+    return f"{at_ms}.{part_us:03} ms  {event['event']:<12}  {' '.join(fields)}"
