@@ -18,7 +18,7 @@ from sterling.kernel.errors import SterlingError
 if TYPE_CHECKING:
     from sterling.kernel.home import Home
     from sterling.runtime.conductor import JobSource
-    from sterling.serve.views.status import StatusFacts
+    from sterling.serve.views.status import StatusFacts, WaitingFact
 
 __all__ = ["RunRecheck", "job_sources", "open_app_home", "recheck_run", "status_facts"]
 
@@ -146,3 +146,37 @@ def _recheck_records(home: Home, run_id: str) -> RunRecheck:
         except SterlingError as problem:
             problems.append(f"{problem.code}: {problem.message}")
     return RunRecheck(checked, tuple(problems))
+
+
+def _mode_now(home: Home) -> tuple[str, str, str]:
+    """The mode at this moment, its reason code and its sentence; nothing is remembered."""
+    from sterling.runtime.governor_settings import GovernorSettings
+    from sterling.runtime.modes import choose_mode
+    from sterling.runtime.reasons import sentence_of
+    from sterling.runtime.signals import sample
+    from sterling.runtime.signal_sources import default_sources
+
+    settings = GovernorSettings.from_config(home.config)
+    verdict = choose_mode(sample(default_sources(settings), home.clock, settings), settings)
+    return str(verdict.mode), str(verdict.reason), sentence_of(verdict.reason)
+
+
+def _waiting(home: Home, mode: str, sentence: str) -> list[WaitingFact]:
+    """Jobs that no pass has run yet, with the mode's reason where the mode is what holds them back."""
+    from sterling.serve.views.status import WaitingFact
+
+    found = []
+    for source in job_sources(home):
+        count = len(source.due(home, 10_000))
+        if count:
+            held = mode == "ACTIVE_CAPTURE_ONLY"
+            because = sentence if held else "Heavy work may run now."
+            cure = "sterling drain --force" if held else "sterling drain"
+            found.append(WaitingFact(source.kind, count, "mode" if held else "queued", because, cure))
+    return found
+
+
+def _open_tasks(home: Home) -> list[str]:
+    from sterling.packs.autopilot import door as autopilot
+
+    return autopilot.open_tasks(home)

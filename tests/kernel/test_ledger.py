@@ -339,3 +339,30 @@ def test_a_disk_that_refuses_closes_the_ledger_for_good(home: Home, monkeypatch:
         home.ledger.commit(ended(1))
     with pytest.raises(LedgerClosed):
         home.ledger.commit(ended(2))
+
+
+def test_an_interrupted_leader_loses_no_batch_of_the_others(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.ledger.commit(ended())
+    appender = home.ledger._appender
+    assert appender is not None
+    really = appender.apply
+    interrupted = threading.Event()
+
+    def once(prepared: object) -> object:
+        if not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
+        return really(prepared)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(appender, "apply", once)
+
+    with pytest.raises(KeyboardInterrupt):
+        home.ledger.commit(ended(1))
+    home.ledger.commit(ended(2))
+
+    exits = [entry.payload["exit"] for entry in home.ledger.read(kind="process.ended")]
+    assert exits == [0, 1, 2]
+    stored = list(home.ledger.read())
+    chain.verify(chain.Entry(e.index, e.previous, e.hash, e.body) for e in stored)

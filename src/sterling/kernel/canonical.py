@@ -138,7 +138,10 @@ def _check(value: Json, *, floats: bool, depth: int) -> bool:
             is_simple &= key.isascii() & _check(item, floats=floats, depth=depth + 1)
         return is_simple
     if kind is list or kind is tuple:
-        return all([_check(item, floats=floats, depth=depth + 1) for item in value])
+        is_simple = True
+        for item in value:
+            is_simple &= _check(item, floats=floats, depth=depth + 1)
+        return is_simple
     if kind is float:
         if not floats or not math.isfinite(value):
             raise CanonicalInvalid(f"expected no float here, found {value!r}")

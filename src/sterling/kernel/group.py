@@ -1,18 +1,19 @@
-"""Group commit: one thread that writes, and everybody else waits for the sync.
+"""Group commit without a thread of its own: whoever has the turn writes for all who wait.
 
-Whatever is queued while one transaction is being synced forms the next one, so
-many callers share a sync and a lone caller never waits for company. A caller is
-answered after the sync, never before.
+A caller queues its batch and waits for the turn. With the turn, and its batch
+not yet written, it leads: everything queued so far becomes one transaction, and
+after the sync each batch of the group has its answer. While one leader syncs,
+the next group gathers, so many callers share a sync and a lone caller waits for
+nobody. A caller is answered after the sync, never before (ADR 3).
 """
 
 from __future__ import annotations
 
-import queue
 import sqlite3
 import threading
-import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from dataclasses import dataclass
 
 from sterling.kernel.append import Appender, Prepared, Receipt
 from sterling.kernel.errors import EXIT_BROKEN, SterlingError
@@ -21,12 +22,10 @@ __all__ = ["Committer", "LedgerBusy", "LedgerClosed", "LedgerIo"]
 
 BATCHES_MAX = 512
 QUEUE_MAX = 4096
-_ROOM_CHECK_S = 0.005
-_ALIVE_CHECK_S = 1.0  # A batch queued while the thread was failing is noticed within this time.
 
 
 class LedgerBusy(SterlingError):
-    """The queue of batches is full."""
+    """The queue of batches is full, or the turn did not come in time."""
 
     code = "ledger.busy"
     hint = "Try again in a moment; nothing was written. See `sterling status`."
@@ -47,25 +46,27 @@ class LedgerClosed(SterlingError):
     hint = "Start the command again; `sterling verify` says whether the ledger holds."
 
 
-class Committer:
-    """The committer thread of the process that holds the writer role.
+@dataclass(slots=True)
+class _Ticket:
+    prepared: Prepared
+    answer: Receipt | SterlingError | None = None
 
-    `after_commit(old_size, new_size)` runs in that thread when callers have been answered.
+
+class Committer:
+    """The one place where the process that holds the writer role writes.
+
+    `after_commit(old_size, new_size)` runs in the leader when the group is durable.
     """
 
     def __init__(
-        self,
-        connection: sqlite3.Connection,
-        appender: Appender,
-        after_commit: Callable[[int, int], None],
+        self, connection: sqlite3.Connection, appender: Appender, after_commit: Callable[[int, int], None]
     ) -> None:
         self._connection = connection
         self._appender = appender
         self._after_commit = after_commit
-        self._queue: queue.SimpleQueue[tuple[Prepared, Future[Receipt]] | None] = queue.SimpleQueue()
+        self._waiting: deque[_Ticket] = deque()
+        self._turn = threading.Lock()
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="sterling-committer", daemon=True)
-        self._thread.start()
 
     @property
     def has_failed(self) -> bool:
@@ -73,96 +74,78 @@ class Committer:
         return self._failure is not None
 
     def submit(self, prepared: Prepared, wait_ms: int) -> Receipt:
-        """Queue a batch and wait until it is durable or refused.
+        """Write a batch durably, together with whatever else waits.
 
         Errors: LedgerBusy, LedgerIo, LedgerClosed, and whatever refused the batch.
         """
-        future: Future[Receipt] = Future()
         self._refuse_if_closed()
-        deadline = time.monotonic() + wait_ms / 1000
-        while self._queue.qsize() >= QUEUE_MAX:
-            if time.monotonic() >= deadline:
-                raise LedgerBusy(f"expected room within {wait_ms} ms, found the queue full")
-            time.sleep(_ROOM_CHECK_S)
-        self._queue.put((prepared, future))
-        while True:
-            try:
-                return future.result(timeout=_ALIVE_CHECK_S)
-            except TimeoutError:
-                if not self._thread.is_alive() and not future.done():
-                    self._refuse_if_closed()
-                    raise LedgerClosed("expected an open ledger, found it closed") from None
+        if len(self._waiting) >= QUEUE_MAX:
+            raise LedgerBusy(f"expected at most {QUEUE_MAX} waiting batches, found the queue full")
+        ticket = _Ticket(prepared)
+        self._waiting.append(ticket)
+        self._take_turn(ticket, wait_ms)
+        try:
+            while ticket.answer is None:
+                self._refuse_if_closed()
+                self._lead()
+        finally:
+            self._turn.release()
+        if isinstance(ticket.answer, SterlingError):
+            raise ticket.answer
+        return ticket.answer
 
-    def close(self) -> None:
-        """Write what is queued, then stop the thread."""
-        self._queue.put(None)
-        self._thread.join()
+    def _take_turn(self, ticket: _Ticket, wait_ms: int) -> None:
+        if self._turn.acquire(timeout=wait_ms / 1000):
+            return
+        try:
+            self._waiting.remove(ticket)
+        except ValueError:
+            self._turn.acquire()  # A leader is writing it: its answer is on the way.
+            return
+        raise LedgerBusy(f"expected the turn within {wait_ms} ms, found the ledger busy")
 
     def _refuse_if_closed(self) -> None:
         if self._failure is not None:
             raise LedgerClosed(f"expected an open ledger, found it closed after: {self._failure}")
 
-    def _work(self) -> None:
-        while True:
-            group = self._take()
-            if group is None:
-                return
-            try:
-                self._commit(group)
-            except (sqlite3.Error, OSError, SterlingError) as problem:
-                self._fail(problem, group)
-                return
-
-    def _take(self) -> list[tuple[Prepared, Future[Receipt]]] | None:
-        first = self._queue.get()
-        if first is None:
-            return None
-        group = [first]
-        while len(group) < BATCHES_MAX:
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if item is None:
-                self._queue.put(None)
-                break
-            group.append(item)
-        return group
-
-    def _commit(self, group: list[tuple[Prepared, Future[Receipt]]]) -> None:
+    def _lead(self) -> None:
+        """Write one group. Interrupted by a signal, put the group back for the next leader."""
+        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCHES_MAX))]
         before = self._appender.size
-        answers: list[tuple[Future[Receipt], Receipt | SterlingError]] = []
-        self._connection.execute("BEGIN IMMEDIATE")
-        for prepared, future in group:
-            try:
-                answers.append((future, self._appender.apply(prepared)))
-            except SterlingError as refusal:
-                answers.append((future, refusal))
-        self._connection.execute("COMMIT")
-        after = self._appender.size
-        for future, answer in answers:
-            if isinstance(answer, Receipt):
-                future.set_result(answer)
-            else:
-                future.set_exception(answer)
-        self._after_commit(before, after)
+        try:
+            answers = self._write(group)
+        except (sqlite3.Error, OSError) as problem:
+            self._fail(problem, group)
+            return
+        except BaseException:
+            self._undo(group)
+            raise
+        for ticket, answer in zip(group, answers, strict=True):
+            ticket.answer = answer
+        self._after_commit(before, self._appender.size)
 
-    def _fail(self, problem: BaseException, group: list[tuple[Prepared, Future[Receipt]]]) -> None:
-        """After an I/O error trust nothing: stop acknowledging, answer everybody with the error."""
-        self._failure = problem
-        error = (
-            problem
-            if isinstance(problem, SterlingError)
-            else LedgerIo(f"expected a durable write, found: {problem}")
-        )
-        waiting = [future for _, future in group]
-        while True:
+    def _write(self, group: list[_Ticket]) -> list[Receipt | SterlingError]:
+        answers: list[Receipt | SterlingError] = []
+        self._connection.execute("BEGIN IMMEDIATE")
+        for ticket in group:
             try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if item is not None:
-                waiting.append(item[1])
-        for future in waiting:
-            if not future.done():
-                future.set_exception(error)
+                answers.append(self._appender.apply(ticket.prepared))
+            except SterlingError as refusal:
+                answers.append(refusal)
+        self._connection.execute("COMMIT")
+        return answers
+
+    def _undo(self, group: list[_Ticket]) -> None:
+        """Back to what is durable; a batch that did commit is known by its submission id when it comes again."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        self._appender.reload()
+        self._waiting.extendleft(reversed(group))
+
+    def _fail(self, problem: BaseException, group: list[_Ticket]) -> None:
+        """After an I/O error trust nothing: answer everybody with it and never write again."""
+        self._failure = problem
+        while self._waiting:
+            group.append(self._waiting.popleft())
+        for ticket in group:
+            ticket.answer = LedgerIo(f"expected a durable write, found: {problem}")

@@ -136,12 +136,10 @@ class Ledger:
         return self._write_note()
 
     def close(self) -> None:
-        """Checkpoint what is new, stop the committer and give the writer role back."""
+        """Checkpoint what is new and give the writer role back."""
         if self._committer is not None:
-            if not self._committer.has_failed:
-                if self.size() > self._noted_size:
-                    self.checkpoint()
-                self._committer.close()
+            if not self._committer.has_failed and self.size() > self._noted_size:
+                self.checkpoint()
             assert self._connection is not None
             self._connection.close()
             self._committer = self._appender = self._connection = None
