@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from sterling.cli import face as faces
 from sterling.cli import plain
 from sterling.cli.face import Face
-
-if TYPE_CHECKING:
-    from sterling.kernel.verify import Verification
 
 __all__ = ["command", "render"]
 
@@ -27,7 +24,7 @@ _CONTRACT = "verify.result@1.0"
     "--anchor",
     "anchor_files",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     help="A signed checkpoint kept elsewhere; may be given again.",
 )
@@ -58,7 +55,7 @@ def command(
         path,
         blobs=blobs or run is not None,
         deep=deep or run is not None,
-        notes=[faces.read_text(file) for file in anchor_files],
+        notes=[_note(file) for file in anchor_files],
         pin=_pin(pin),
         require_anchored=require_anchored,
     )
@@ -66,3 +63,77 @@ def command(
     if run is not None and found.verdict != "broken":
         result = _with_run(result, path, run)
     face.present(result, contract=_CONTRACT, text=render(result), exit=result["exit"])
+
+
+def render(result: dict[str, Any]) -> str:
+    """One line when it holds; what is wrong, where, and the next step when it does not."""
+    anchored = "nothing" if result["anchored_to"] is None else str(result["anchored_to"])
+    counts = f"{result['size']} entries, head {result['head']}, anchored to {anchored}"
+    if result["unanchored"] and result["anchored_to"] is not None:
+        counts += f" ({result['unanchored']} newer)"
+    if result["blobs"] is not None:
+        counts += f", {result['blobs']['checked']} blobs"
+    if result["run"] is not None:
+        counts += f", {result['run']['checked']} claims of {plain.text(result['run']['id'])}"
+    if result["verdict"] == "ok":
+        return f"ok {counts}"
+    bad = result["first_bad"]
+    where = "" if bad is None else f" {_place(bad['low'], bad['high'])}"
+    lines = [
+        f"{result['verdict']}{where}: {result['code']}",
+        f"  {plain.text(result['message'])}",
+        f"  {counts}",
+    ]
+    if result["run"] is not None:
+        lines += [f"  {plain.text(problem)}" for problem in result["run"]["problems"]]
+    return "\n".join([*lines, f"next: {result['hint']}"])
+
+
+def _place(low: int | None, high: int | None) -> str:
+    if low is None:
+        return "beside the entries"
+    if high is None:
+        return f"from entry {low} on"
+    return f"at entry {low}" if low == high else f"between entries {low} and {high}"
+
+
+def _with_run(result: dict[str, Any], path: Path, run: str) -> dict[str, Any]:
+    """The result with the claims of a run checked again by the pack that made them."""
+    from sterling.app import recheck_run
+    from sterling.kernel.home import open_home
+    from sterling.kernel.integrity import ClaimUnfounded
+
+    with open_home(path, read_only=True) as home:
+        again = recheck_run(home, run)
+    result |= {"run": {"id": run, "checked": again.checked, "problems": list(again.problems)}}
+    if again.problems:
+        result |= {
+            "verdict": "broken",
+            "exit": ClaimUnfounded.exit,
+            "code": ClaimUnfounded.code,
+            "message": f"{len(again.problems)} claims of {run} do not hold",
+            "hint": ClaimUnfounded.hint,
+        }
+    return result
+
+
+def _note(file: Path) -> str:
+    """A signed checkpoint out of a file; whether it is genuine is for verifying to say."""
+    from sterling.cli.failures import BadUsage
+    from sterling.kernel.checkpoint import NoteMalformed, note_checkpoint
+
+    text = file.read_bytes().decode("utf-8", "replace")
+    try:
+        note_checkpoint(text)
+    except NoteMalformed as problem:
+        raise BadUsage(f"{file}: {problem.message}", hint="sterling ledger checkpoint --help") from problem
+    return text
+
+
+def _pin(pin: str | None) -> str | None:
+    """The verifier string: as given, or out of the file that is named."""
+    try:
+        is_file = pin is not None and Path(pin).is_file()
+    except OSError:
+        is_file = False  # Too long for a file's name.
+    return Path(str(pin)).read_bytes().decode("utf-8", "replace").strip() if is_file else pin

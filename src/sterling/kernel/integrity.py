@@ -14,6 +14,7 @@ __all__ = [
     "BlobAlteredOnDisk",
     "BlobMissing",
     "CheckpointOrder",
+    "ClaimUnfounded",
     "Forked",
     "KeyUnknown",
     "LedgerUnreadable",
@@ -53,7 +54,7 @@ class KeyUnknown(SterlingError):
     """A checkpoint is signed, but by no key that was pinned."""
 
     code = "integrity.key-unknown"
-    hint = "Name the key you trust: `sterling verify --pin KEY`."
+    hint = "Name the key you trust: `sterling verify --pin KEY`. `sterling ledger head` shows a home's own."
     exit = EXIT_BROKEN
 
 
@@ -102,6 +103,14 @@ class ProjectionAltered(SterlingError):
 
     code = "integrity.projection-altered"
     hint = "The entries are intact; answers read from that table are not. Run `sterling verify --deep`."
+    exit = EXIT_BROKEN
+
+
+class ClaimUnfounded(SterlingError):
+    """A run's records are intact, but a claim in them does not follow from its evidence."""
+
+    code = "integrity.claim-unfounded"
+    hint = "See which steps the run had: `sterling run show RUN`."
     exit = EXIT_BROKEN
 
 

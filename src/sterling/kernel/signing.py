@@ -58,7 +58,7 @@ class VerifierInvalid(SterlingError):
     """A text is no verifier string (`name+id+key`)."""
 
     code = "keys.verifier-invalid"
-    hint = "Pass the line that `sterling init` printed: `sterling verify --pin KEY`."
+    hint = "Pass the verifier string that `sterling ledger head` printed on the machine you trust."
     exit = EXIT_USAGE
 
 

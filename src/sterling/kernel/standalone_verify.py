@@ -19,7 +19,6 @@ import argparse
 import base64
 import hashlib
 import json
-import math
 import os
 import re
 import sqlite3
@@ -70,14 +69,14 @@ class Nothing(Exception):
 
 def canonical(value: Any, depth: int = 0) -> str:
     """The one spelling of a value; ValueError when it has none."""
-    if depth > 64:
-        raise ValueError("nested too deep")
     if value is None or isinstance(value, bool | str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int):
         if abs(value) > 2**53 - 1:
             raise ValueError("integer too large")
         return str(value)
+    if depth > 64:
+        raise ValueError("nested too deep")
     if isinstance(value, float):
         return number_text(value)
     if isinstance(value, list):
@@ -89,13 +88,13 @@ def canonical(value: Any, depth: int = 0) -> str:
 
 def number_text(value: float) -> str:
     """How ECMAScript writes a number: the shortest digits that read back the same."""
-    if not math.isfinite(value):
-        raise ValueError("not a finite number")
     if value == 0:
         return "0"
     parts = Decimal(repr(value)).as_tuple()  # repr gives the shortest digits too.
+    if not isinstance(parts.exponent, int):
+        raise ValueError("not a finite number")
     digits = "".join(map(str, parts.digits))
-    point = len(digits) + int(parts.exponent)
+    point = len(digits) + parts.exponent
     digits = digits.rstrip("0")
     count, sign = len(digits), "-" if value < 0 else ""
     if 0 < point <= 21:
@@ -272,8 +271,7 @@ class Log:
         self.cursors: dict[int, sqlite3.Cursor] = {}
         self.good, self.checkpoints = 0, 0
         self.anchored_to: int | None = None
-        self.has_copies = False
-        self.unread: list[str] = []
+        self.has_copies, self.unread = False, list[str]()
         self.anchors: dict[int, list[tuple[bytes, bool]]] = {}  # size: (root, must be stored)
         self.strangers: list[tuple[str, str]] = []
         self.blobs: dict[str, int] = {}

@@ -324,8 +324,8 @@ def _parse(index: int, data: bytes) -> dict[str, Json]:
     """The body, if it is canonical and has the shape of an entry."""
     try:
         body = read_canonical(data)
-    except SterlingError as problem:
-        raise Broken(index, index, "integrity.entry-altered", problem.message) from problem
+    except (SterlingError, ValueError, RecursionError) as problem:
+        raise Broken(index, index, "integrity.entry-altered", str(problem)) from problem
     if not isinstance(body, dict) or not _ENVELOPE.issuperset(body) or body.get("v") != 1:
         raise Broken(index, index, "integrity.entry-altered", "its body is no entry of version 1")
     texts = all(isinstance(body.get(name, ""), str) for name in ("contract", "subject", "run", "step"))

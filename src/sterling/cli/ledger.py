@@ -1,0 +1,178 @@
+"""`sterling ledger`: head, entries, proofs and checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sterling.cli import face as faces
+from sterling.cli import plain
+from sterling.cli.face import Face
+from sterling.cli.words import local_time, table
+from sterling.kernel.errors import EXIT_CANNOT_JUDGE, SterlingError
+
+if TYPE_CHECKING:
+    from sterling.kernel.home import Home
+    from sterling.kernel.ledger import StoredEntry
+
+__all__ = ["EntryAbsent", "NotCheckpointed", "command"]
+
+
+class EntryAbsent(SterlingError):
+    """The log has no such entry."""
+
+    code = "ledger.entry-absent"
+    hint = "See how many entries there are: `sterling ledger head`."
+
+
+class NotCheckpointed(SterlingError):
+    """No signed checkpoint covers an entry yet, so nothing proves that it is in the log."""
+
+    code = "ledger.not-checkpointed"
+    hint = "Sign one: `sterling ledger checkpoint`."
+    exit = EXIT_CANNOT_JUDGE
+
+
+@click.group("ledger")
+def command() -> None:
+    """Head, entries, proofs and checkpoints."""
+
+
+@command.command("head")
+@faces.options
+def head(*, face: Face) -> None:
+    """How many entries there are, the newest hash, the root, and the key that signs."""
+    from sterling.kernel.checkpoint import origin_of
+    from sterling.kernel.keys import load_public_key
+    from sterling.kernel.signing import verifier_text
+
+    with face.open_home(read_only=True) as home:
+        public_key = load_public_key(home.path / "keys", "ledger")
+        size = home.ledger.size()
+        result = {
+            "home_id": home.id,
+            "size": size,
+            "head": home.ledger.head().hex(),
+            "root": home.ledger.root(size).hex(),
+            "verifier": None if public_key is None else verifier_text(origin_of(home.id), public_key),
+        }
+    text = "\n".join(f"{name:<8} {result[name]}" for name in ("size", "head", "root", "verifier"))
+    face.present(result, contract="ledger.head@1.0", text=text)
+
+
+@command.command("show")
+@click.argument("target", required=False, metavar="[INDEX|RECORD]")
+@click.option("--kind", help="Only entries of this kind.")
+@click.option("--run", help="Only entries of this run.")
+@click.option("--subject", help="Only entries about this.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest N.")
+@faces.options
+def show(
+    target: str | None, kind: str | None, run: str | None, subject: str | None, limit: int, *, face: Face
+) -> None:
+    """One entry in full, or the newest entries that match."""
+    with face.open_home(read_only=True) as home:
+        if target is not None:
+            found = [_entry(home, target)]
+        else:
+            after = -1 if kind or run or subject else home.ledger.size() - 1 - limit
+            found = list(
+                deque(home.ledger.read(kind=kind, run=run, subject=subject, after=after), maxlen=limit)
+            )
+        result = {"size": home.ledger.size(), "entries": [_as_json(entry) for entry in found]}
+    if target is not None:
+        text = json.dumps(result["entries"], ensure_ascii=True, indent=2, sort_keys=True)[2:-2]
+    elif found:
+        text = table([_row(entry) for entry in found], ["index", "time", "kind", "subject", "run"])
+    else:
+        text = f"no entry matches, of {result['size']}"
+    face.present(result, contract="ledger.show@1.0", text=text)
+
+
+@command.command("checkpoint")
+@faces.options
+def checkpoint(*, face: Face) -> None:
+    """Sign a checkpoint over everything, keep a copy outside, and print it.
+
+    Keep what it prints on another machine: `sterling verify --anchor FILE` compares with it.
+    """
+    from sterling.kernel.checkpoint import note_checkpoint
+
+    with face.open_home() as home:
+        note = home.ledger.checkpoint()
+    signed = note_checkpoint(note)
+    result = {"note": note, "origin": signed.origin, "size": signed.size, "root": signed.root.hex()}
+    face.present(result, contract="ledger.checkpoint@1.0", text=note.removesuffix("\n"))
+
+
+@command.command("prove")
+@click.argument("target", metavar="INDEX|RECORD")
+@faces.options
+def prove(target: str, *, face: Face) -> None:
+    """The proof that an entry is under the newest signed checkpoint."""
+    from sterling.kernel import merkle
+    from sterling.kernel.checkpoint import note_checkpoint
+
+    with face.open_home(read_only=True) as home:
+        entry, note = _entry(home, target), home.ledger.newest_note()
+        signed = None if note is None else note_checkpoint(note)
+        if signed is None or signed.size <= entry.index:
+            covered = 0 if signed is None else signed.size
+            raise NotCheckpointed(f"expected a checkpoint over entry {entry.index}, found one over {covered}")
+        proof = home.ledger.inclusion(entry.index, signed.size)
+    leaf = merkle.leaf_hash(entry.hash)
+    merkle.verify_inclusion(entry.index, signed.size, leaf, proof, signed.root)
+    result = {
+        "entry": {
+            "index": entry.index,
+            "hash": entry.hash.hex(),
+            "previous": entry.previous.hex(),
+            "body": entry.body.decode("utf-8"),
+        },
+        "proof": [node.hex() for node in proof],
+        "checkpoint": note,
+        "size": signed.size,
+        "root": signed.root.hex(),
+    }
+    lines = [f"entry {entry.index} {entry.hash.hex()}", f"is under the root of {signed.size} entries:"]
+    lines += [f"  {node.hex()}" for node in proof]
+    face.present(
+        result, contract="ledger.prove@1.0", text="\n".join([*lines, "", str(note).removesuffix("\n")])
+    )
+
+
+def _entry(home: Home, target: str) -> StoredEntry:
+    """The entry at an index, or the one that wrote a record."""
+    if target.isascii() and target.isdigit() and len(target) < 19:
+        index = int(target)
+    else:
+        index = home.records.get(target).entry
+    entry = home.ledger.entry(index)
+    if entry is None:
+        raise EntryAbsent(f"expected an entry below {home.ledger.size()}, found {index}", index=index)
+    return entry
+
+
+def _as_json(entry: StoredEntry) -> dict[str, Any]:
+    return {
+        "index": entry.index,
+        "hash": entry.hash.hex(),
+        "previous": entry.previous.hex(),
+        "kind": entry.kind,
+        "contract": entry.contract,
+        "subject": entry.subject,
+        "run": entry.run,
+        "step": entry.step,
+        "at_us": entry.at_us,
+        "actor": entry.actor.as_json(),
+        "payload": entry.payload,
+    }
+
+
+def _row(entry: StoredEntry) -> list[str]:
+    about = f"{entry.kind} {entry.contract}".strip()
+    subject, run = plain.text(entry.subject, width=32), plain.text(entry.run, width=32)
+    return [str(entry.index), local_time(entry.at_us), about, subject, run]
