@@ -51,11 +51,10 @@ def default_workers() -> int:
 def gather_facts() -> Facts:
     """What this installation has: libraries by their metadata, contracts, GPU devices. Imports nothing."""
     libraries = {normal_name(found.metadata["Name"]): found.version for found in distributions()}
-    contracts: set[str] = set()
-    for name in load_contracts().names():
-        contracts.update((name, name.partition("@")[0]))
+    contracts = load_contracts()
+    known = frozenset([*contracts.names(), *contracts.ids()])
     has_gpu = Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
-    return Facts(libraries=libraries, contracts=frozenset(contracts), has_gpu=has_gpu)
+    return Facts(libraries=libraries, contracts=known, has_gpu=has_gpu)
 
 
 def run_plan(
@@ -175,7 +174,8 @@ class _Work:
             try:
                 inputs = self._terms.inputs_for(step)
             except SterlingError as problem:
-                self._settle(step, Settled("failed", problem.code, problem.message), None)
+                reason = problem.code or "step.raised"
+                self._settle(step, Settled("failed", reason, problem.message), None)
                 return
             self._engine.submit(self._task(step, inputs))
 

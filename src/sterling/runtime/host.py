@@ -1,8 +1,8 @@
 """Our side of the worker processes: one parent a family, one guarded child a task.
 
 Nothing of a plugin ever runs in this process. A family's parent is a fresh
-interpreter (family.py) that gets an environment of a few named variables, one
-thread a library, and no open file of ours but its socket. When this process
+interpreter (family.py) that gets a fixed environment (nothing of ours, one thread
+a library) and no open file of ours but its socket. When this process
 dies, by whatever signal, the sockets end and every guard kills its tree.
 """
 
@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,8 +32,8 @@ _LAUNCH = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from sterling.runtime.family import main; sys.exit(main(int(sys.argv[2]), sys.argv[3:]))"
 )
-_PASSED = ("HOME", "LANG", "PATH", "TMPDIR", "TESSDATA_PREFIX", "XDG_CACHE_HOME", "LD_LIBRARY_PATH")
-_FIXED = {
+_ENVIRONMENT = {
+    "HOME": tempfile.gettempdir(),
     "LC_ALL": "C.UTF-8",
     "MKL_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
@@ -40,7 +41,9 @@ _FIXED = {
     "OMP_NUM_THREADS": "1",
     "OMP_THREAD_LIMIT": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    "PATH": os.defpath,
     "PYTHONHASHSEED": "0",
+    "TMPDIR": tempfile.gettempdir(),
     "TZ": "UTC",
 }
 _PIECE_BYTES = 256 * 1024
@@ -149,7 +152,7 @@ class FamilyHost:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                env=worker_environment(),
+                env=_ENVIRONMENT,
             )
         self.row = HostRow(self._process.pid, started_ticks(self._process.pid) or 0, family)
 
@@ -183,12 +186,6 @@ class FamilyHost:
                 continue
             except subprocess.TimeoutExpired:
                 os.kill(self._process.pid, signal.SIGKILL)
-
-
-def worker_environment() -> dict[str, str]:
-    """The few variables that a worker sees. One thread a library, so that results do not depend on cores."""
-    passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
-    return {**passed, **_FIXED}
 
 
 def _task_document(task: Task) -> dict[str, Any]:

@@ -331,10 +331,9 @@ def _check_network(manifest: Manifest) -> None:
 
 
 def _check_contracts(manifest: Manifest) -> None:
-    known: set[str] = set()
-    for name in load_contracts().names():
-        known.update((name, name.partition("@")[0]))
-    unknown = sorted(set(manifest.contracts_in + manifest.contracts_out) - known)
+    contracts = load_contracts()
+    named = set(manifest.contracts_in + manifest.contracts_out)
+    unknown = sorted(name for name in named if not contracts.has(name))
     if unknown:
         raise PluginContractUnknown(
             manifest.name, f"expected contracts that exist, found {', '.join(unknown)}"

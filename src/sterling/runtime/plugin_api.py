@@ -27,7 +27,6 @@ __all__ = [
     "Ok",
     "Outcome",
     "Progress",
-    "Stopped",
     "Table",
     "Wiring",
     "out_dir",
@@ -81,10 +80,6 @@ class Na:
 Outcome = Ok | Na
 
 
-class Stopped(Exception):
-    """Raise it when `should_stop()` says yes and the work cannot end by itself: the step yields."""
-
-
 class Inputs(Protocol):
     """Named inputs, as a pack hands them to its plugins."""
 
@@ -132,7 +127,7 @@ def progress(done: int, total: int) -> None:
 
 
 def should_stop() -> bool:
-    """Whether the supervisor asked this step to stop. A long loop asks, and raises `Stopped`."""
+    """Whether the supervisor asked this step to stop. A long loop asks, and raises: the step yields."""
     return _wiring.should_stop()
 
 

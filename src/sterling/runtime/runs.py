@@ -192,6 +192,8 @@ class Run:
             return self.closed
         kind = "interrupted" if interrupted else "unsettled"
         batch = Batch(run=self.id)
+        # What counts is what is durable: an interrupt may have come in the middle of a commit.
+        self._rows = {row.step: row for row in map(_row_from, _outcomes(self.home, self.id))}
         for step in self.open_steps:
             rule = OUTCOME_RULES[kind]
             because = f"{rule.sentence[:-1]}: {interrupted}." if interrupted else rule.sentence
@@ -250,7 +252,9 @@ def open_run(
         "pack": pack,
         "plan_sha256": plan.sha256,
         "planned": len(plan.steps),
-        "process": {"boot_id": process.boot_id, "pid": process.pid, "started_ticks": process.started_ticks},
+        "pid": process.pid,
+        "boot_id": process.boot_id,
+        "started_ticks": process.started_ticks,
         "seed": plan.seed,
         "title": title,
     }
@@ -404,8 +408,7 @@ def _view(
 
 
 def _process_of(payload: Mapping[str, Any]) -> ProcessName:
-    process = payload["process"]
-    return ProcessName(process["pid"], process["started_ticks"], process["boot_id"])
+    return ProcessName(payload["pid"], payload["started_ticks"], payload["boot_id"])
 
 
 def _row_from(payload: Mapping[str, Any]) -> StepRow:

@@ -23,7 +23,7 @@ from typing import Any
 
 from sterling.runtime import plugin_api
 from sterling.runtime.frames import FrameBuffer, FrameTooLarge, read_frame, send_frame
-from sterling.runtime.plugin_api import Na, Ok, Outcome, Stopped, Wiring
+from sterling.runtime.plugin_api import Na, Ok, Outcome, Wiring
 
 __all__ = ["work"]
 
@@ -62,10 +62,10 @@ def work(channel: socket.socket) -> None:
         send_frame(channel, {"type": "altered", "message": str(problem)})
     except _Invalid as problem:
         send_frame(channel, {"type": "invalid", "message": str(problem)[:_MESSAGE_MAX]})
-    except Stopped:
-        send_frame(channel, {"type": "stopped"})
     except BaseException as problem:  # noqa: BLE001 - whatever a plugin raises is its outcome.
-        send_frame(channel, {"type": "raised", "message": _words(problem, task["code_path"])})
+        # What is raised after the request to stop is the answer to it, not an error.
+        kind = "stopped" if plugin_api.should_stop() else "raised"
+        send_frame(channel, {"type": kind, "message": _words(problem, task["code_path"])})
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
 
