@@ -82,7 +82,7 @@ def compare_contracts(old: Mapping[str, Json] | None, new: Mapping[str, Json] | 
         )
         return [] if old is new else [FieldChange("", change, verdict)]
     changes = sorted(_compare(dict(old), dict(new), ""), key=lambda each: (each.pointer, each.change))
-    if gravest(changes) is Verdict.COMPATIBLE:
+    if gravest(changes) is not Verdict.BREAKING and not _same(_rules_of(old), _rules_of(new)):
         changes += _changes_seen_from_inside_a_condition(dict(old), dict(new))
     return changes
 
@@ -104,14 +104,17 @@ def _compare(old: Json, new: Json, pointer: str) -> Changes:
 
 
 def _compare_with_constant(old: Json, new: Json, pointer: str) -> Changes:
-    if (
-        old is False
-        or (isinstance(new, bool) and new)
-        or (isinstance(new, dict) and not _schema_without_text(new))
-    ):
+    """One of the two is `true` (anything) or `false` (nothing)."""
+    if _allows_anything(old) and _allows_anything(new):
+        yield _change(pointer, "text-changed", Verdict.NONE, old, new)
+    elif old is False or _allows_anything(new):
         yield _change(pointer, "schema-widened", Verdict.COMPATIBLE, old, new)
-    elif new is False or (isinstance(old, bool) and old):
+    else:
         yield _change(pointer, "schema-narrowed", Verdict.BREAKING, old, new)
+
+
+def _allows_anything(schema: Json) -> bool:
+    return schema is True or _schema_without_text(schema) == {}
 
 
 def _compare_keyword(keyword: str, old: Json, new: Json, pointer: str) -> Changes:
@@ -191,8 +194,9 @@ def _compare_values(old: dict[str, Json], new: dict[str, Json], pointer: str, *,
 def _changes_seen_from_inside_a_condition(old: dict[str, Json], new: dict[str, Json]) -> Changes:
     """Under `not`, `oneOf` and the like a wider definition can make the whole narrower.
 
-    They compare equal when only the definition behind their `$ref` changed, so a
-    compatible verdict stands only if no such place refers anywhere.
+    They compare equal when only the definition behind their `$ref` changed, and
+    `unevaluated...` sees every keyword beside it, so a compatible verdict stands
+    only where there is no such place.
     """
     for schema in (old, new):
         for pointer, inner in schemas_within(schema):
@@ -338,6 +342,11 @@ def _schema_without_text(schema: Json) -> Json:
     if not isinstance(schema, dict):
         return schema
     return {word: _without_text(word, value) for word, value in schema.items() if word not in TEXT_KEYWORDS}
+
+
+def _rules_of(schema: Mapping[str, Json]) -> Json:
+    """A contract without its words: what is left decides which documents it allows."""
+    return _schema_without_text({name: value for name, value in schema.items() if name not in _WORDS})
 
 
 def _same(old: Json, new: Json) -> bool:
