@@ -84,7 +84,7 @@ def show(
             )
         result = {"size": home.ledger.size(), "entries": [_as_json(entry) for entry in found]}
     if target is not None:
-        text = json.dumps(result["entries"], ensure_ascii=True, indent=2, sort_keys=True)[2:-2]
+        text = json.dumps(_as_json(found[0]), ensure_ascii=True, indent=2, sort_keys=True)
     elif found:
         text = table([_row(entry) for entry in found], ["index", "time", "kind", "subject", "run"])
     else:

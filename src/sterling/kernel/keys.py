@@ -126,8 +126,8 @@ def _read_private(path: Path, purpose: str) -> bytes:
         raise KeyUnusable(
             f"expected a {purpose} key at {path}, found: {problem.strerror}", purpose=purpose
         ) from problem
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise KeyUnusable(f"expected a regular file at {path}, found another kind", purpose=purpose)
         if status.st_uid != os.geteuid():
@@ -138,7 +138,9 @@ def _read_private(path: Path, purpose: str) -> bytes:
             raise KeyUnusable(
                 f"expected mode 0600 on {path}, found {status.st_mode & 0o777:o}", purpose=purpose
             )
-        return file.read(_FILE_BYTES_MAX)
+        return os.read(descriptor, _FILE_BYTES_MAX)
+    finally:
+        os.close(descriptor)
 
 
 def _base64(data: bytes) -> str:
