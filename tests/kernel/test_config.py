@@ -22,6 +22,7 @@ from sterling.kernel.config import (
     defaults_text,
     load_config,
     parse_config,
+    settings_table,
     write_defaults,
 )
 from sterling.kernel.config_keys import KEYS
@@ -377,3 +378,9 @@ def test_an_error_is_plain_json_for_programs() -> None:
         parse_config(b"ocr.languages = [1]")
 
     assert json.loads(json.dumps(caught.value.as_json()))["details"]["key"] == "ocr.languages"
+
+
+def test_the_page_of_settings_is_the_table_of_settings() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "settings.md"
+
+    assert settings_table() in page.read_text(encoding="utf-8")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -218,16 +220,16 @@ def test_a_wider_definition_behind_a_condition_is_undecidable(condition: str) ->
     assert any(change.undecidable and change.pointer == f"/properties/f/{condition}" for change in changes)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ({"x-kind": "record"}, {"x-kind": "entry"}, "breaking"),
-        ({"x-sensitive": True}, {}, "breaking"),
-        ({}, {"x-sensitive": True}, "compatible"),
-        ({"x-owner": "ci"}, {"x-owner": "recall"}, "none"),
-        ({"$id": "ci.note@1.0"}, {"$id": "ci.note@1.1"}, "none"),
-    ],
-)
+ROOT_TABLE: list[tuple[Schema, Schema, str]] = [
+    ({"x-kind": "record"}, {"x-kind": "entry"}, "breaking"),
+    ({"x-sensitive": True}, {}, "breaking"),
+    ({}, {"x-sensitive": True}, "compatible"),
+    ({"x-owner": "ci"}, {"x-owner": "recall"}, "none"),
+    ({"$id": "ci.note@1.0"}, {"$id": "ci.note@1.1"}, "none"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), ROOT_TABLE)
 def test_what_a_contract_says_of_itself_counts_too(old: Schema, new: Schema, expected: str) -> None:
     assert verdict_of(contract(**old), contract(**new))[0] == expected
 
@@ -238,6 +240,25 @@ def test_before_and_after_are_canonical_and_cut() -> None:
 
     assert (changes[0].before, changes[0].after) == ('["a","b"]', '["b"]')
     assert len(long[0].before) == 400
+
+
+def test_the_page_names_every_change_with_the_verdicts_it_can_have() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "contracts.md"
+    said = dict(
+        re.findall(r"^\| `([a-z-]+)` \| ([a-z].*) \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    cases = [(contract(old), contract(new)) for _, old, new, _ in FIELD_TABLE]
+    cases += [(contract(old), contract(new)) for _, old, new in UNDECIDABLE_TABLE]
+    cases += [(contract(**old), contract(**new)) for old, new, _ in ROOT_TABLE]
+    cases += [(None, contract()), (contract(), None), (contract(), contract({})), (contract({}), contract())]
+    cases += [(contract(), contract(required=[])), (contract(required=[]), contract())]
+    cases += [(contract({"properties": {}}), contract({"properties": {"x": {"type": "string"}}}))]
+
+    seen: dict[str, set[str]] = {}
+    for change in (change for case in cases for change in compare_contracts(*case)):
+        seen.setdefault(change.change, set()).add(change.verdict.word)
+
+    assert {name: set(re.findall("none|compatible|breaking", words)) for name, words in said.items()} == seen
 
 
 # The word `compatible`, tested on every document of a small world.

@@ -29,12 +29,16 @@ __all__ = [
     "OutOfRange",
     "SafetySource",
     "UnknownKey",
+    "allowed",
     "changed_keys",
     "default_config",
     "defaults_text",
     "load_config",
     "parse_config",
     "parse_override",
+    "parse_value",
+    "settings_table",
+    "toml_value",
     "write_defaults",
 ]
 
@@ -246,6 +250,15 @@ def allowed(key: Key) -> str:
     if key.type == "list":
         return f"list of {key.minimum} to {key.maximum} {key.unit}"
     return f"text, {key.unit}" if key.unit else "text"
+
+
+def settings_table() -> str:
+    """Every key as the table of `docs/reference/settings.md`."""
+    lines = ["| key | default | allowed | owner | what it does |", "| --- | --- | --- | --- | --- |"]
+    for key in sorted(KEYS, key=lambda each: each.name):
+        cells = (f"`{key.name}`", f"`{toml_value(key.default)}`", allowed(key), key.owner, key.sentence)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def toml_value(value: Setting) -> str:
