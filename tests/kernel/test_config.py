@@ -158,6 +158,7 @@ def test_an_unknown_key_names_the_nearest() -> None:
         ('ask.zone = "a\\u0000b"', '"a\x00b"'),
         ("ask.zone = 2026-01-01", "datetime.date(2026, 1, 1)"),
         ("governor.cpu_limit_bp = 10001", "10001"),
+        ("governor.cpu_limit_bp = true", "true"),
         ("governor.cpu_limit_bp = nan", "nan"),
     ],
 )

@@ -281,8 +281,9 @@ def test_an_old_version_cannot_be_taken_away(tree: Tree) -> None:
         plan_lock(tree.contracts(), read_lock(tree.lock), REASON)
 
 
-def test_an_invalid_schema_is_never_locked(tree: Tree) -> None:
-    tree.put(schema(count={"type": "integer"}))
+@pytest.mark.parametrize("field", [{"type": "integer"}, {"description": "Count.", "type": "words"}])
+def test_an_invalid_schema_is_never_locked(tree: Tree, field: dict[str, Any]) -> None:
+    tree.put(schema(count=field))
 
     with pytest.raises(ContractInvalid):
         plan_lock(tree.contracts(), read_lock(tree.lock), REASON)

@@ -165,6 +165,10 @@ PROPERTY = {"description": "A field.", "type": "string"}
         ({"properties": {"text": {**PROPERTY, "$ref": "https://example.org/a"}}}, "/properties/text/$ref"),
         ({"properties": {"text": {**PROPERTY, "$ref": "file:///etc/passwd"}}}, "/properties/text/$ref"),
         ({"properties": {"text": {**PROPERTY, "$ref": "#/$defs/none"}}}, "/properties/text/$ref"),
+        (
+            {"properties": {"text": {**PROPERTY, "$ref": "file:///a"}}, "$defs": {"file:///a": {}}},
+            "/properties/text/$ref",
+        ),
         ({"properties": {"text": {**PROPERTY, "$id": "https://example.org/b"}}}, "/properties/text/$id"),
         (
             {
