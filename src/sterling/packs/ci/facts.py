@@ -36,6 +36,7 @@ __all__ = [
     "facts_from_json",
     "fold",
     "tally_of",
+    "with_fault",
     "worst",
 ]
 
@@ -210,6 +211,12 @@ def facts_from_json(summary: Json, results: Json) -> Facts:
         because=summary["because"],
         tally=dict(summary["tally"]),
     )
+
+
+def with_fault(facts: Facts, code: str, because: str) -> Facts:
+    """The facts with a fault put on them: what was complete is partial now."""
+    facets = {name: PARTIAL if state == COMPLETE else state for name, state in facts.facets.items()}
+    return replace(facts, facets=facets, fault=code, because=because)
 
 
 def worst(outcomes: Iterable[str]) -> str:

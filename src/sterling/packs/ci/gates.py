@@ -23,7 +23,7 @@ from sterling.packs.ci.facts import ABSENT, Facts
 from sterling.packs.ci.policy import Policy
 from sterling.packs.ci.rerun import Settled, settle_reruns
 
-__all__ = ["GATES", "BaselineCase", "Case", "Gate", "View", "run_gates"]
+__all__ = ["GATES", "BaselineCase", "Case", "Gate", "View", "exit_of", "run_gates"]
 
 # Faults of the facts that say the change is at fault, not that evidence is out of reach.
 _FAILED_FAULTS = frozenset({"ci.rendering-conflict", "ci.report-stale", "ci.report-missing"})
@@ -110,6 +110,11 @@ class View:
         if baseline.facts is None or baseline.state != "usable" or not self.reaches_delta:
             return collectors_alone(baseline.facts, self.settled.facts)
         return compare(baseline.facts, head, self.case.reruns, unstable=baseline.unstable)
+
+
+def exit_of(facts: Facts) -> Gate:
+    """What a run's end says by itself, before anything is compared."""
+    return _exit(View(Case(facts, BaselineCase("missing")), Policy()))
 
 
 def run_gates(view: View) -> tuple[Gate, ...]:
@@ -229,7 +234,7 @@ def _baseline(view: View) -> Gate:
 
 
 def _delta(view: View) -> Gate:
-    case, cited = view.case, _cited(view, "delta")
+    case, cited = view.case, _cited(view, "baseline", "facts", "reruns")
     if case.baseline.state != "usable" or case.baseline.facts is None:
         code = _baseline(view).code
         return Gate(

@@ -1,0 +1,11 @@
+"""What a late book costs."""
+
+DAILY_CENTS = 25
+CAP_CENTS = 1000
+
+
+def fine_cents(days_late: int, *, daily: int = DAILY_CENTS, cap: int = CAP_CENTS) -> int:
+    """The fine for a book, never more than the cap, nothing for an early return."""
+    if days_late <= 1:
+        return 0
+    return min(days_late * daily, cap)
