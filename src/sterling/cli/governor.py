@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sterling.cli import face, plain
+from sterling.cli import face as faces
+from sterling.cli import plain
 from sterling.cli.face import Face
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def command() -> None:
 
 
 @command.command("explain")
-@face.options
+@faces.options
 def explain(*, face: Face) -> None:
     """Read this machine's signals and say what may run, row by row. Changes nothing."""
     import time
@@ -55,7 +56,7 @@ def explain(*, face: Face) -> None:
 @command.command("simulate", epilog=_SIMULATE_HELP)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--jobs", type=click.Path(path_type=Path), help="Lines of jobs that want to run.")
-@face.options
+@faces.options
 def simulate(file: Path, jobs: Path | None, *, face: Face) -> None:
     """Play recorded signals through the same deciders; the same input gives the same bytes."""
     from sterling.runtime.simulate import simulate as play
@@ -76,7 +77,7 @@ def simulate(file: Path, jobs: Path | None, *, face: Face) -> None:
 @click.option("--machine", help="Name of this machine (default: its host name).")
 @click.option("--every-ms", type=click.IntRange(100, 60_000), default=1_000, show_default=True)
 @click.option("--count", type=click.IntRange(min=0), default=1, show_default=True, help="0: until Ctrl-C.")
-@face.options
+@faces.options
 def write_activity(
     path: Path,
     idle_ms: int | None,

@@ -7,8 +7,8 @@ microsecond. Nothing here decides: modes, admissions and stops come from
 jobs. It reads no clock and uses no randomness, so the same input gives the same
 bytes.
 
-Jobs are taken in the order of their times; the fair order of the queue is not
-played. A job that stops when asked keeps its progress, a killed one loses the
+Attended jobs come first, then forced ones, then the rest, each in the order of
+their times; the fair order of the queue is not played. A job that stops when asked keeps its progress, a killed one loses the
 progress of its last lease.
 """
 
@@ -236,7 +236,7 @@ class _Play:
             self._queue.append(self._future[self._next][1])
             self._next += 1
         shared: dict[tuple[Origin, Weight], str] = {}
-        waiting, self._queue = self._queue, []
+        waiting, self._queue = sorted(self._queue, key=_rank), []
         for queued in waiting:
             request = queued.job.request
             known = shared.get((request.origin, request.weight))
@@ -377,6 +377,11 @@ class _Play:
     ) -> None:
         self._ends[end] = self._ends.get(end, 0) + 1
         self._note(now_us, "end", job=job, end=end, reason=reason, charged_us=charged_us, forced=forced)
+
+
+def _rank(queued: _Queued) -> int:
+    """People who wait come first; among equals the order of the queue stays."""
+    return tuple(Origin)[::-1].index(queued.job.request.origin)
 
 
 def _window_row(window: Window) -> dict[str, Any]:
