@@ -1,0 +1,158 @@
+"""What was there: the hash of a folder, and the hash of the environment a program runs in.
+
+Two folders have one hash when they hold the same files with the same bytes, the
+same executable bits and the same links. Times, owners, empty folders and git's
+own folder do not count. Two environments have one hash when interpreter,
+platform and installed distributions agree.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+
+from sterling.kernel.canonical import Json, canonical_bytes
+from sterling.kernel.errors import EXIT_USAGE, SterlingError
+from sterling.kernel.hashing import address_of, hash_file, tagged_hash, u64
+
+__all__ = [
+    "Environment",
+    "TreeFile",
+    "TreeListing",
+    "TreeUnreadable",
+    "environment_fingerprint",
+    "tree_hash",
+    "tree_listing",
+]
+
+_TREE_TAG = b"sterling/tree/1"
+_ENVIRONMENT_TAG = b"sterling/environment/1"
+_LEFT_OUT = ".git"
+
+
+class TreeUnreadable(SterlingError):
+    """A folder, or a file in it, cannot be read, so it has no hash."""
+
+    code = "tree.unreadable"
+    hint = "Make every file of the folder readable. See `sterling ci run --help`."
+    exit = EXIT_USAGE
+
+
+@dataclass(frozen=True, slots=True)
+class TreeFile:
+    """One file or link. `mode` is `100644`, `100755` or `120000`, as git writes them."""
+
+    path: str
+    mode: str
+    size_bytes: int
+    sha256: str
+
+    def as_json(self) -> dict[str, Json]:
+        return {"path": self.path, "mode": self.mode, "size_bytes": self.size_bytes, "sha256": self.sha256}
+
+
+@dataclass(frozen=True, slots=True)
+class TreeListing:
+    """Files sorted by the bytes of their paths, and the hash over all of them."""
+
+    entries: tuple[TreeFile, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Interpreter, platform and distributions, and the hash over them."""
+
+    interpreter: str
+    platform: str
+    distributions: tuple[tuple[str, str], ...]
+    sha256: str
+
+    def differences(self, other: Environment) -> list[str]:
+        """What the other one has otherwise, by name."""
+        found = [name for name in ("interpreter", "platform") if getattr(self, name) != getattr(other, name)]
+        changed = set(self.distributions) ^ set(other.distributions)
+        return [*found, *sorted({name for name, _ in changed})]
+
+
+def tree_hash(root: Path, only: Iterable[str] | None = None) -> str:
+    """The hash of a folder, as 64 hex digits. Errors and cost: as `tree_listing`."""
+    return tree_listing(root, only).sha256
+
+
+def tree_listing(root: Path, only: Iterable[str] | None = None) -> TreeListing:
+    """List and hash a folder, or only the named files of it (paths with `/`, relative to it).
+
+    Sockets, pipes and devices are left out.
+
+    Raises:
+        TreeUnreadable: no such folder, a named file is missing, or a file cannot be read.
+    Cost: reads every byte once.
+    """
+    if not root.is_dir():
+        raise TreeUnreadable(f"expected a folder, found none at {root}")
+    try:
+        paths = _walk(root) if only is None else (root / name for name in set(only))
+        found = [entry for path in paths if (entry := _entry(root, path)) is not None]
+    except OSError as problem:
+        raise TreeUnreadable(f"expected readable files, found {problem}") from problem
+    entries = tuple(sorted(found, key=lambda entry: entry.path.encode("utf-8")))
+    fields: list[bytes] = []
+    for entry in entries:
+        path_bytes = entry.path.encode("utf-8")
+        fields += [u64(len(path_bytes)), path_bytes, entry.mode.encode("ascii"), bytes.fromhex(entry.sha256)]
+    return TreeListing(entries, tagged_hash(_TREE_TAG, *fields).hex())
+
+
+def environment_fingerprint() -> Environment:
+    """The environment of this process. Imports nothing that is installed."""
+    interpreter = f"{platform.python_implementation()} {platform.python_version()}"
+    machine = f"{sys.platform}-{platform.machine()}"
+    installed = tuple(
+        sorted(
+            {
+                (str(found.metadata["Name"]).lower().replace("_", "-"), found.version)
+                for found in distributions()
+            }
+        )
+    )
+    body = {
+        "distributions": [list(pair) for pair in installed],
+        "interpreter": interpreter,
+        "platform": machine,
+    }
+    return Environment(
+        interpreter, machine, installed, tagged_hash(_ENVIRONMENT_TAG, canonical_bytes(body)).hex()
+    )
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root, onerror=_refuse):
+        folders[:] = [name for name in folders if name != _LEFT_OUT]
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in [*files, *links]:
+            if name != _LEFT_OUT:  # A linked work tree has a file of this name.
+                yield Path(folder) / name
+
+
+def _refuse(problem: OSError) -> None:
+    raise problem
+
+
+def _entry(root: Path, path: Path) -> TreeFile | None:
+    state = path.lstat()
+    # A path that is no UTF-8 keeps its bytes, spelled out.
+    relative = os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
+    if stat.S_ISLNK(state.st_mode):
+        target = os.fsencode(os.readlink(path))
+        return TreeFile(relative, "120000", len(target), address_of(target))
+    if stat.S_ISREG(state.st_mode):
+        mode = "100755" if state.st_mode & 0o100 else "100644"
+        return TreeFile(relative, mode, state.st_size, hash_file(path))
+    return None
