@@ -7,13 +7,13 @@ to the judge, and the judge's answer is appended before it is returned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sterling.kernel.batch import Batch
 from sterling.kernel.canonical import canonical_bytes
-from sterling.kernel.errors import SterlingError
+from sterling.kernel.errors import EXIT_BROKEN, SterlingError
 from sterling.kernel.home import Home
 from sterling.packs.ci.baseline import Baseline, KeyParts, differences
 from sterling.packs.ci.baseline_file import BaselineTampered, read_baseline_file
@@ -34,6 +34,12 @@ from sterling.packs.ci.tree import tree_listing
 from sterling.runtime.runs import Run
 
 __all__ = ["Assessed", "ChangeRequest", "assess_change", "assess_reports"]
+
+Say = Callable[[str], None]
+
+
+def _silent(_words: str) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +69,13 @@ class _Base:
     case: BaselineCase
     baseline: Baseline | None = None
     record: str = ""
+    broken: tuple[tuple[str, str], ...] = ()
 
 
-def assess_change(request: ChangeRequest, *, home: Home) -> Assessed:
+def assess_change(request: ChangeRequest, *, home: Home, say: Say = _silent) -> Assessed:
     """Run the base if needed, the head, what blocks once more, and judge.
+
+    `say` hears which of these starts.
 
     Errors: checkout.*, ci.policy-invalid, baseline.unreadable, ci.ledger-refused.
     """
@@ -76,19 +85,24 @@ def assess_change(request: ChangeRequest, *, home: Home) -> Assessed:
     phases = [("base", ()), ("head", ()), ("rerun", ("head",)), ("judge", ("base", "head", "rerun"))]
     inputs = [request.base or "no base", request.order.commit or "worktree"]
     with ci_run(home, phases, title=" ".join(request.order.argv), inputs=inputs) as (run, root):
-        base = _base_step(home, run, request, root) if named is None else _of_base(named, request, root)
+        if named is None:
+            base = _base_step(home, run, request, root, say)
+        else:
+            base = _of_base(named, request, root)
         _settle_base(run, base)
+        say("running the tests of the change")
         prepared = prepare_step(run, "head", request.order, root / "head")
         result = attempt_step(home, run, "head", prepared, purpose="head")
         settle_attempt(run, "head", result)
         base, notes = _comparable(home, run, base, prepared)
-        reruns, fault = _rerun_step(home, run, base.case, result, policy, root)
+        reruns, fault = _rerun_step(home, run, base.case, result, policy, root, say)
         case = Case(
             head=result.attempt.facts,
             baseline=base.case,
             head_tree=prepared.tree,
             reruns=tuple(again.attempt.facts for again in reruns),
             rerun_fault=fault,
+            broken=base.broken,
             policy_changed=(prepared.policy != policy_text) if request.base or named else False,
             expects_change=request.expects_change,
             citations=_citations(result, reruns, base.record),
@@ -175,24 +189,31 @@ def _policy_text(request: ChangeRequest, named: _Base | None) -> bytes | None:
     return None if text is None else text.encode("utf-8")
 
 
-def _base_step(home: Home, run: Run, request: ChangeRequest, root: Path) -> _Base:
+def _base_step(home: Home, run: Run, request: ChangeRequest, root: Path, say: Say) -> _Base:
     """The baseline of the base commit: the newest healthy one in the ledger, or captured now if allowed."""
     if not request.base:
         because = "No base was named, and the branch has no upstream to take one from."
         return _Base(BaselineCase("missing", because))
     prepared = prepare_step(run, "base", replace(request.order, commit=request.base), root / "base-1")
-    known = find_baseline(home, key_parts(prepared))
+    try:
+        known = find_baseline(home, key_parts(prepared))
+        near = None if known or request.capture else near_baseline(home, prepared.tree)
+    except SterlingError as problem:
+        if problem.exit != EXIT_BROKEN:
+            raise
+        broken = ("ci.evidence-tampered", f"A kept baseline does not verify: {problem.message}.")
+        return _Base(BaselineCase("missing", broken[1]), broken=(broken,))
     if known is not None:
         because = f"A healthy baseline of {request.base[:12]} from run {known[1].run}."
         return _Base(
             usable_baseline(known[0], named=False, because=because, same_harness=True), known[0], known[1].id
         )
     if request.capture:
+        say(f"running the tests of the base {request.base[:12]}, to have a baseline")
         captured = capture_in_run(home, run, "base", prepared, root)
         because = f"A healthy baseline of {request.base[:12]}, captured in this run."
         found = usable_baseline(captured.baseline, named=False, because=because, same_harness=True)
         return _Base(found, captured.baseline, captured.record.id)
-    near = near_baseline(home, prepared.tree)
     if near is not None:
         blocking, _ = differences(near.parts, key_parts(prepared))
         because = (
@@ -215,6 +236,8 @@ def _settle_base(run: Run, base: _Base) -> None:
         "unhealthy": ("failed", "ci.baseline-unhealthy"),
         "tampered": ("failed", "ci.baseline-tampered"),
     }[case.state]
+    if base.broken:
+        state, reason = "failed", base.broken[0][0]
     run.settle("base", state, reason, case.because, evidence=evidence)
 
 
@@ -243,7 +266,7 @@ def _comparable(home: Home, run: Run, base: _Base, head: Prepared | None) -> tup
 
 
 def _rerun_step(
-    home: Home, run: Run, base: BaselineCase, head: RunResult, policy: Policy, root: Path
+    home: Home, run: Run, base: BaselineCase, head: RunResult, policy: Policy, root: Path, say: Say
 ) -> tuple[list[RunResult], str]:
     """Ask what blocks again, up to the policy's count; returns the attempts and a fault, if any."""
     results: list[RunResult] = []
@@ -259,6 +282,7 @@ def _rerun_step(
         if reason := _differs(head.attempt.prepared, prepared):
             run.settle("rerun", "na", "ci.rerun-environment", reason)
             return results, "ci.rerun-environment"
+        say(f"asking again about {len(names)} that stand in the way")
         argv = _again(prepared, names, head.attempt.facts)
         results.append(attempt_step(home, run, "rerun", prepared, purpose="rerun", argv=argv))
     if results:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from sterling.kernel.canonical import Json, canonical_bytes
 from sterling.kernel.hashing import tagged_hash
+from sterling.packs.ci.exits import CLASS_WORDS
 from sterling.packs.ci.facts import Facts, facts_from_json
 
 __all__ = [
@@ -124,7 +125,7 @@ def health_of(facts: Facts) -> str:
     if facts.fault:
         return facts.because or f"The report carries no verdict: {facts.fault}."
     if facts.exit_class not in _HEALTHY_CLASSES:
-        return f"The run ended {facts.exit_class.replace('_', ' ') or 'in a way nobody stated'}."
+        return f"{CLASS_WORDS.get(facts.exit_class, 'Nobody stated how the run ended')}."
     missing = [name for name in _NEEDED_FACETS if not facts.complete(name)]
     if missing:
         return f"The report does not tell {', '.join(missing)}."
@@ -132,7 +133,7 @@ def health_of(facts: Facts) -> str:
         return "No test ran."
     red = bool(facts.failing or facts.collectors)
     if red != (facts.exit_class == "tests_failed"):
-        return f"The run ended {facts.exit_class.replace('_', ' ')}, and its report says otherwise."
+        return f"{CLASS_WORDS[facts.exit_class]}, and its report says otherwise."
     return ""
 
 

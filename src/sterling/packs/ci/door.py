@@ -6,7 +6,7 @@ pays for one thing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +45,7 @@ __all__ = [
     "recheck",
     "request_change",
     "run_tests",
+    "write_baseline",
 ]
 
 
@@ -174,14 +175,16 @@ def request_change(
     return ChangeRequest(order, commit, baseline_file, capture, expects_change)
 
 
-def assess_change(request: ChangeRequest, *, home: Home) -> Assessed:
-    """Run base and head as needed, and decide.
+def assess_change(
+    request: ChangeRequest, *, home: Home, say: Callable[[str], None] = lambda _words: None
+) -> Assessed:
+    """Run base and head as needed, and decide. `say` hears which of these starts.
 
     Errors: checkout.*, ci.policy-invalid, baseline.unreadable, ci.ledger-refused.
     """
     from sterling.packs.ci.assess import assess_change as assess
 
-    return assess(request, home=home)
+    return assess(request, home=home, say=say)
 
 
 def assess_reports(
@@ -237,6 +240,13 @@ def recheck(home: Home, run_id: str) -> Recheck:
     from sterling.packs.ci.explain import recheck as again
 
     return again(home, run_id)
+
+
+def write_baseline(baseline: Baseline, path: Path) -> str:
+    """Write a baseline as one sealed file; returns the seal. Errors: baseline.unreadable."""
+    from sterling.packs.ci.baseline_file import write_baseline_file
+
+    return write_baseline_file(baseline, path)
 
 
 def make_sample(target: Path) -> Sample:

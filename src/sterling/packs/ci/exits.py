@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["CLASSES", "EXIT_RULES", "PROFILES", "ExitRule", "ProcessEnd", "classify"]
+__all__ = ["CLASSES", "CLASS_WORDS", "EXIT_RULES", "PROFILES", "ExitRule", "ProcessEnd", "classify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,21 @@ EXIT_RULES: Final[Mapping[str, ExitRule]] = {
     "unknown": ExitRule("na", "ci.exit-unknown"),
 }
 CLASSES = tuple(EXIT_RULES)
+CLASS_WORDS: Final[Mapping[str, str]] = {
+    "ok": "The runner reported success",
+    "tests_failed": "The runner reported failing tests",
+    "collect_failed": "Files could not be loaded, so the run stopped",
+    "interrupted": "The run was interrupted",
+    "none_collected": "No test was found",
+    "timed_out": "The run passed its time limit",
+    "out_of_memory": "The run passed its memory limit",
+    "crashed": "The runner crashed",
+    "killed": "The run was killed",
+    "internal": "The runner broke inside",
+    "usage": "The runner refused its arguments",
+    "not_started": "The command did not start",
+    "unknown": "The runner ended in a way that is not known here",
+}
 
 _NOT_STARTED = frozenset({126, 127})
 _CRASH_SIGNALS = frozenset(

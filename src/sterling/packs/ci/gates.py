@@ -18,7 +18,7 @@ from typing import Final
 from sterling.kernel.canonical import Json
 from sterling.packs.ci.collect import explain_groups, group_by_cause
 from sterling.packs.ci.delta import BLOCKS, CODES, KINDS, Delta, collectors_alone, compare
-from sterling.packs.ci.exits import EXIT_RULES
+from sterling.packs.ci.exits import CLASS_WORDS, EXIT_RULES
 from sterling.packs.ci.facts import ABSENT, Facts
 from sterling.packs.ci.policy import Policy
 from sterling.packs.ci.rerun import Settled, settle_reruns
@@ -210,7 +210,7 @@ def _consistent(head: Facts, stated: str, cited: tuple[str, ...]) -> Gate:
         because = f"{stated}, yet the report names no failure."
         return Gate("exit", "failed", because, ("ci.exit-contradicts-report",), citations=cited)
     if not broken and not any(result.outcome != "skipped" for result in head.tests.values()):
-        because = f"{stated} and {len(head.tests)} tests were listed, none of which ran."
+        because = f"{stated}, and of {len(head.tests)} tests that are listed none ran."
         return Gate("exit", "failed", because, ("ci.no-tests-ran",), citations=cited)
     return Gate("exit", "ok", f"{stated}, as the report says.", citations=cited)
 
@@ -301,10 +301,10 @@ def _harness_was_sound(baseline: BaselineCase) -> bool:
 
 
 def _end_words(head: Facts) -> str:
-    words = head.exit_class.replace("_", " ")
+    words = CLASS_WORDS[head.exit_class]
     if head.exit_signal is not None:
-        return f"The run ended {words}, by signal {head.exit_signal}"
-    return f"The run ended {words}" + ("" if head.exit_raw is None else f" with status {head.exit_raw}")
+        return f"{words} (signal {head.exit_signal})"
+    return words if head.exit_raw is None else f"{words} (status {head.exit_raw})"
 
 
 def _counted(delta: Delta, states: list[str]) -> str:

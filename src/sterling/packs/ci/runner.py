@@ -210,7 +210,7 @@ def execute(prepared: Prepared, *, blobs: Blobs, clock: Clock, argv: Sequence[st
     words = tuple(argv or order.argv)
     expected: list[Path] = []
     if is_pytest(words) and not order.plain:
-        words, expected = _with_reports(words, place.reports, prepared.environment)
+        words, expected = _with_reports(words, prepared)
     mark = place.root / "start"
     mark.touch()
     started_us = clock.wall_us()
@@ -218,6 +218,8 @@ def execute(prepared: Prepared, *, blobs: Blobs, clock: Clock, argv: Sequence[st
     end, exit = _run(words, prepared, out, err)
     ended_us = clock.wall_us()
     facts = _read_reports(prepared, expected, exit, mark, blobs)
+    if end is None:
+        facts = replace(facts, notes=(*facts.notes, err.read_text(encoding="utf-8").strip()))
     snapshot = _snapshot(prepared, facts, (out, err), blobs) if is_wanted(facts) else None
     return Attempt(
         id=random_id("attempt"),
@@ -259,14 +261,14 @@ def _reachable(order: Order, copy: Path) -> tuple[str, ...]:
     return (os.path.abspath(original), *order.argv[1:]) if original.exists() else order.argv
 
 
-def _with_reports(
-    words: tuple[str, ...], reports: Path, environment: Environment
-) -> tuple[tuple[str, ...], list[Path]]:
+def _with_reports(words: tuple[str, ...], prepared: Prepared) -> tuple[tuple[str, ...], list[Path]]:
     """The command with report options added, and the files it should leave."""
+    reports, environment, variables = prepared.place.reports, prepared.environment, prepared.variables
     junit, told = reports / "junit.xml", reports / "report.json"
     added = ["-v", "-rA", f"--junitxml={junit}"]
     expected = [junit]
     switched_off = any(word.startswith("no:") and "json" in word for word in words)
+    switched_off = switched_off or bool(variables.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"))
     if environment.has_plugin("pytest_jsonreport") and not switched_off:
         added += ["--json-report", f"--json-report-file={told}"]
         expected.append(told)

@@ -23,9 +23,7 @@ __all__ = ["EXITS", "HINTS", "Verdict", "combine", "judge"]
 
 EXITS: Final = {"ok": EXIT_OK, "failed": EXIT_NO, "na": EXIT_CANNOT_JUDGE}
 
-_CAPTURE = (
-    "Capture the base now: add --capture-missing, or `sterling ci baseline capture --at REV -- COMMAND`."
-)
+_CAPTURE = "Capture the base now: `sterling ci verdict --base REV --capture-missing -- COMMAND`."
 _LOOK = "See every gate and its evidence: `sterling ci explain DECISION`."
 _AGAIN = "See what the run left: `sterling run show RUN`, then run `sterling ci verdict` again."
 _CAPTURE_AGAIN = "Mend the base or its environment, then `sterling ci baseline capture --at REV -- COMMAND`."
