@@ -8,8 +8,8 @@ jobs. It reads no clock and uses no randomness, so the same input gives the same
 bytes.
 
 Attended jobs come first, then forced ones, then the rest, each in the order of
-their times; the fair order of the queue is not played. A job that stops when asked keeps its progress, a killed one loses the
-progress of its last lease.
+their times; the fair order of the queue is not played. A job that stops when
+asked keeps its progress, a killed one loses the progress of its last lease.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sterling.runtime.governor_settings import GovernorSettings
 from sterling.runtime.modes import MODE_TABLE_VERSION, ModeVerdict, choose_mode
 from sterling.runtime.reasons import Reason
 from sterling.runtime.signals import Signals, fuse
-from sterling.runtime.simulate_input import Recorded, SimulatedJob
+from sterling.runtime.simulate_input import Recorded, SignalsLine, SimulatedJob
 
 __all__ = ["PASS_US", "TICK_US", "Report", "SpanTooLong", "simulate"]
 
@@ -96,41 +96,31 @@ class _Running:
 
 
 def simulate(
-    lines: Iterable[Recorded], settings: GovernorSettings, jobs: Sequence[SimulatedJob] = ()
+    lines: Iterable[SignalsLine], settings: GovernorSettings, jobs: Sequence[SimulatedJob] = ()
 ) -> Report:
     """Play the lines from the first one's time to the last one's.
 
     Errors: SpanTooLong; whatever reading the lines raises.
     """
     feed = iter(lines)
-    current = next(feed)
-    play = _Play(settings, jobs, current.at_us)
-    now_us = start_us = current.at_us
-    read = 1
-    pending: Recorded | None = None
-    held = _copy(current)
-    ended = False
+    coming = next(feed, None)
+    assert coming is not None, "a simulation needs a line"
+    now_us = start_us = coming.at_us
+    recorded = Recorded()
+    play = _Play(settings, jobs, start_us)
+    read = 0
     while True:
-        while not ended and (pending is None or pending.at_us <= now_us):
-            if pending is not None:
-                held = _copy(pending)
-            pending = next(feed, None)
-            if pending is None:
-                ended = True
-            elif pending.at_us - start_us > _SPAN_US_MAX:
+        while coming is not None and coming.at_us <= now_us:
+            recorded.take(coming)
+            read += 1
+            coming = next(feed, None)
+            if coming is not None and coming.at_us - start_us > _SPAN_US_MAX:
                 raise SpanTooLong(f"expected at most 31 days, found line {read + 1} beyond them")
-            else:
-                read += 1
-        play.look(held, now_us)
-        if ended:
-            break
+        play.look(recorded, now_us)
+        if coming is None:
+            return play.report(start_us, now_us, read)
         play.pass_time(now_us, now_us + TICK_US)
         now_us += TICK_US
-    return play.report(start_us, now_us, read)
-
-
-def _copy(recorded: Recorded) -> Recorded:
-    return replace(recorded, values=dict(recorded.values), states=dict(recorded.states))
 
 
 class _Play:

@@ -26,6 +26,7 @@ __all__ = [
     "InputUnreadable",
     "LineInvalid",
     "Recorded",
+    "SignalsLine",
     "SimulatedJob",
     "read_jobs",
     "read_signals",
@@ -85,32 +86,52 @@ class LineInvalid(SterlingError):
         self.line = line
 
 
+@dataclass(frozen=True, slots=True)
+class SignalsLine:
+    """What one line says: its time, the intent if it states one, values, and why a null is null."""
+
+    at_us: int
+    query_intent: bool | None
+    values: dict[str, int | bool | str | None]
+    states: dict[str, State]
+
+
 @dataclass(slots=True)
 class Recorded:
-    """The signals as the lines so far leave them."""
+    """The signals as the lines taken so far leave them."""
 
-    at_us: int = 0
     query_intent: bool = False
     values: dict[str, int | bool | str | None] = field(default_factory=dict)
     states: dict[str, State] = field(default_factory=dict)
     idle_at_us: int = 0
 
+    def take(self, line: SignalsLine) -> None:
+        """Go on to the next line."""
+        if line.query_intent is not None:
+            self.query_intent = line.query_intent
+        for name in line.values:
+            self.states.pop(name, None)
+        self.values.update(line.values)
+        self.states.update(line.states)
+        if "idle_ms" in line.values:
+            self.idle_at_us = line.at_us
+
     def readings(self, now_us: int) -> list[Reading]:
         """What the sources would say at this time."""
         found: list[Reading] = []
-        for name in _SIGNAL_TYPES:
+        for name, signal in _SIGNALS.items():
             value = self.values.get(name)
             if value is None:
                 state = self.states.get(name, State.MISSING)
-                found.append(Reading(_SIGNALS[name], None, _SOURCE, now_us, state))
+                found.append(Reading(signal, None, _SOURCE, now_us, state))
                 continue
-            if name == "idle_ms":
+            if signal is Signal.IDLE_MS:
                 value = int(value) + (now_us - self.idle_at_us) // 1000
-            found.append(Reading(_SIGNALS[name], value, _SOURCE, now_us))
+            found.append(Reading(signal, value, _SOURCE, now_us))
         return found
 
 
-_SIGNALS = {str(signal): signal for signal in Signal}
+_SIGNALS = {name: Signal(name) for name in _SIGNAL_TYPES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +147,19 @@ class SimulatedJob:
     stops_in_us: int | None = 0
 
 
-def read_signals(path: Path) -> Iterator[Recorded]:
-    """The state after each line, in order; the same object, changed in place.
+def read_signals(path: Path) -> Iterator[SignalsLine]:
+    """Every line of a file, in order.
 
     Errors: InputUnreadable, InputEmpty, LineInvalid.
     """
-    recorded = Recorded()
-    first = True
+    before_us = -1
     for number, document in _lines(path):
-        _apply(recorded, document, path, number, first=first)
-        first = False
-        yield recorded
-    if first:
+        line = _signals_line(document, path, number)
+        if line.at_us < before_us:
+            raise LineInvalid(path, number, f"at_us of at least {before_us}", str(line.at_us))
+        before_us = line.at_us
+        yield line
+    if before_us < 0:
         raise InputEmpty(f"expected lines of signals in {path.name}, found none", file=str(path))
 
 
@@ -192,31 +214,27 @@ def _object(line: bytes, path: Path, number: int) -> Mapping[str, Any]:
     return document
 
 
-def _apply(recorded: Recorded, document: Mapping[str, Any], path: Path, number: int, *, first: bool) -> None:
+def _signals_line(document: Mapping[str, Any], path: Path, number: int) -> SignalsLine:
     at_us = document.get("at_us")
     if type(at_us) is not int or not 0 <= at_us <= _NUMBER_MAX:
         raise LineInvalid(path, number, "at_us in microseconds", repr(at_us)[:80])
-    if not first and at_us < recorded.at_us:
-        raise LineInvalid(path, number, f"at_us of at least {recorded.at_us}", str(at_us))
-    intent = document.get("query_intent", recorded.query_intent)
-    if type(intent) is not bool:
+    intent = document.get("query_intent")
+    if "query_intent" in document and type(intent) is not bool:
         raise LineInvalid(path, number, "query_intent true or false", repr(intent)[:80])
-    recorded.at_us, recorded.query_intent = at_us, intent
-    states = document.get("states", {})
-    if not isinstance(states, dict):
-        raise LineInvalid(path, number, "states as an object", type(states).__name__)
+    values: dict[str, int | bool | str | None] = {}
     for name, value in document.items():
-        if name in _OTHER_FIELDS:
-            continue
-        _check_signal(name, value, path, number)
-        recorded.values[name] = value
-        recorded.states.pop(name, None)
-        if name == "idle_ms":
-            recorded.idle_at_us = at_us
-    for name, word in states.items():
-        if recorded.values.get(name) is not None or name not in _SIGNAL_TYPES:
+        if name not in _OTHER_FIELDS:
+            _check_signal(name, value, path, number)
+            values[name] = value
+    words = document.get("states", {})
+    if not isinstance(words, dict):
+        raise LineInvalid(path, number, "states as an object", type(words).__name__)
+    states: dict[str, State] = {}
+    for name, word in words.items():
+        if name not in values or values[name] is not None:
             raise LineInvalid(path, number, "a state for a null signal only", f"{name!r}"[:80])
-        recorded.states[name] = _state(word, path, number)
+        states[name] = _state(word, path, number)
+    return SignalsLine(at_us, intent, values, states)
 
 
 def _state(word: object, path: Path, number: int) -> State:
