@@ -1,0 +1,108 @@
+"""Kinds of things an answer can be, and how each looks in a text.
+
+A kind is a pattern, not a fact: it says that a span could be a date, not that it
+is the date asked for. Pure; the patterns are data.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["FALLBACKS", "KINDS", "Span", "spans_of_kind"]
+
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*\.?"
+_DAY = r"(?:mon|tue|tues|wed|thu|thur|thurs|fri|sat|sun)[a-z]*\.?,?"
+_CURRENCY = r"(?:[$€£¥₹]|\b(?:eur|usd|gbp|chf|jpy|cad|aud|sek|nok|dkk|pln|czk|inr|cny)\b)"
+_AMOUNT = r"[-+−]?\d[\d,.' \u00a0]*\d|[-+−]?\d"
+
+KINDS: dict[str, re.Pattern[str]] = {
+    "money": re.compile(rf"{_CURRENCY}\s?(?:{_AMOUNT})(?:\s?[kmb]n?\b)?|(?:{_AMOUNT})\s?{_CURRENCY}", re.I),
+    "percent": re.compile(r"[-+−]?\d[\d.,]*\s?(?:%|percent\b|per cent\b)", re.I),
+    "date": re.compile(
+        rf"\d{{4}}-\d\d-\d\d|(?:{_DAY}\s)?\d{{1,2}}(?:st|nd|rd|th)?\.?\s(?:of\s)?{_MONTH}(?:,?\s\d{{4}})?"
+        rf"|(?:{_DAY}\s)?{_MONTH}\s\d{{1,2}}(?:st|nd|rd|th)?(?:,?\s\d{{4}})?|\d{{1,2}}[./]\d{{1,2}}[./]\d{{2,4}}"
+        rf"|\b{_MONTH}\s\d{{4}}\b|\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b|\b(?:today|tomorrow|yesterday)\b",
+        re.I,
+    ),
+    "time": re.compile(
+        r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s?[ap]\.?m\b\.?)?|\b\d{1,2}\s?[ap]\.?m\b\.?|\b\d{1,2}h\d\d\b", re.I
+    ),
+    "duration": re.compile(
+        r"\b\d[\d.,]*\s?(?:ms|s|sec|secs|seconds?|min|mins|minutes?|h|hrs?|hours?|days?|weeks?|months?|years?)\b",
+        re.I,
+    ),
+    "email": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
+    "url": re.compile(
+        r"\b(?:https?|ssh|ftp|git|wss?)://[^\s<>\"']+|\bwww\.[^\s<>\"']+|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|io|dev|example|test|local|de|uk|eu)(?:/[^\s<>\"']*)?",
+        re.I,
+    ),
+    "ip": re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b"),
+    "iban": re.compile(r"\b[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"),
+    "phone": re.compile(r"(?<![\w.,-])\+?\(?\d(?=(?:\D{0,2}\d){6})[\d\s()/-]{5,}\d(?![\w.,-]*\d)"),
+    "version": re.compile(r"\bv?\d+(?:\.\d+){1,3}(?:[-+.]?(?:rc|alpha|beta|a|b|dev|post)[\d.]*)?\b", re.I),
+    "path": re.compile(
+        r"(?:~|\.{1,2})?(?:/[\w.@+-]+)+/?|\b[A-Za-z]:\\[^\s\"<>|]+|\b[\w-]+(?:\.[\w-]+)*\.[A-Za-z]\w{0,5}\b"
+    ),
+    "code": re.compile(
+        r"\b(?=[\w#-]*\d)(?=[\w#-]*[A-Za-z])[\w#]+(?:-[\w#]+)*\b|\b[A-Z]{2,}(?:-[A-Z0-9]+)+\b|#\d+|\b\d{4,}\b"
+    ),
+    "number": re.compile(rf"(?<![\w.,/:-])(?:[$€£¥]\s?)?(?:{_AMOUNT})(?:\s?[%$€£¥])?(?![\d/:-])"),
+    "place": re.compile(
+        r"(?:(?<=\bin )|(?<=\bat )|(?<=\bto )|(?<=\bfrom )|(?<=\bnear ))"
+        r"[^\W\d_a-z]\w*(?:[ -][^\W\d_a-z]\w*){0,3}"
+    ),
+    "command": re.compile(r"(?:(?<=\$ )|(?<=# )|(?<=> )|(?<=% ))\S.*"),
+    "person": re.compile(
+        r"\b[^\W\d_a-z][^\W\d_]*[.]?(?:[ '’-](?:(?:van|von|de|der|la|da)\s)?[^\W\d_a-z][^\W\d_]*\.?){1,3}"
+    ),
+}
+
+# Where nothing of a kind is supported, the next one is tried. A kind with a sure look has no fallback: a
+# phone number is a phone number or there is none.
+FALLBACKS: dict[str, tuple[str, ...]] = {
+    "money": ("money", "number"),
+    "percent": ("percent", "number"),
+    "code": ("code", "number"),
+    "number": ("number",),
+    "date": ("date", "time"),
+    "time": ("time", "date"),
+    "duration": ("duration",),
+    "version": ("version", "number"),
+    "ip": ("ip", "url"),
+    "url": ("url", "path"),
+    "email": ("email",),
+    "phone": ("phone",),
+    "iban": ("iban",),
+    "path": ("path", "url", "any"),
+    "person": ("person", "any"),
+    "place": ("place", "any"),
+    "command": ("command", "any"),
+    "any": ("any",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of text that looks like a kind."""
+
+    start: int
+    end: int
+    kind: str
+
+
+def spans_of_kind(kind: str, text: str) -> list[Span]:
+    """Every span of this kind in a text, without the space around it."""
+    pattern = KINDS.get(kind)
+    if pattern is None:
+        return []
+    found = []
+    for match in pattern.finditer(text):
+        start, end = match.span()
+        while end > start and text[end - 1] in " ,.;:'":
+            end -= 1
+        while start < end and text[start] == " ":
+            start += 1
+        if start < end:
+            found.append(Span(start, end, kind))
+    return found

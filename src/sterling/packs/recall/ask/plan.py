@@ -1,0 +1,169 @@
+"""A question becomes a plan: what to do, what kind of thing to look for, which words to look for.
+
+Refused here: a question without a word to look for, one that is too long, and
+one that is not about the record. Pure; the words are data in `lexicon.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sterling.packs.recall.ask.lexicon import (
+    KIND_PHRASES,
+    LIGHT,
+    NOT_ABOUT,
+    OPERATOR_PHRASES,
+    SAME,
+    STOPWORDS,
+    words_from,
+)
+from sterling.packs.recall.reasons import Reason
+from sterling.packs.recall.search.screens import keys_of
+from sterling.packs.recall.search.words import Word, normal, words_of
+
+__all__ = ["PLAN_VERSION", "QUESTION_CHARACTERS_MAX", "Plan", "Wanted", "plan_question"]
+
+PLAN_VERSION = "plan/1"
+QUESTION_CHARACTERS_MAX = 1000
+_TERMS_MAX = 24
+_BEING = words_from("is was are were s")
+_DETERMINERS = words_from("the a an my our his her its their")
+_GROUP_ENDS = words_from(
+    "of on in at to for from by with about as is was are were that which who when where does did do has "
+    "have had shown displayed listed mentioned written given called named and between during per"
+)
+_QUOTED = re.compile(r"[\"“‘']([^\"”’']{2,120})[\"”’'](?!\w)")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A word to look for.
+
+    `must`: it has to stand on the answer's screen; `soft`: it counts only where a screen holds it.
+    """
+
+    text: str
+    keys: tuple[str, ...]
+    must: bool
+    soft: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with a question. `refusal` is set when there is nothing to do."""
+
+    operator: str
+    kind: str
+    wanted: tuple[Wanted, ...]
+    phrases: tuple[str, ...] = ()
+    remainder: tuple[str, ...] = ()
+    refusal: Reason | None = None
+
+
+def plan_question(question: str, taken: Sequence[tuple[int, int]] = ()) -> Plan:
+    """The plan of a question. `taken` are the characters that its time words cover."""
+    if not words_of(question):
+        return _refused(Reason.QUESTION_EMPTY)
+    if len(question) > QUESTION_CHARACTERS_MAX:
+        return _refused(Reason.QUESTION_TOO_LONG)
+    folded = " ".join(normal(question).split())
+    if NOT_ABOUT.search(folded):
+        return _refused(Reason.NOT_ABOUT_RECORD)
+    rest = _blank(question, taken)
+    operator = _first(OPERATOR_PHRASES, folded, "lookup")
+    kind = _first(KIND_PHRASES, folded, "any") if operator in ("lookup", "list") else "any"
+    wanted, remainder = _wanted(rest)
+    if not wanted:
+        return _refused(Reason.QUESTION_EMPTY)
+    return Plan(operator, kind, tuple(wanted), tuple(_QUOTED.findall(rest)), tuple(remainder))
+
+
+def _refused(reason: Reason) -> Plan:
+    return Plan("none", "any", (), refusal=reason)
+
+
+def _first(table: Sequence[tuple[re.Pattern[str], str]], text: str, otherwise: str) -> str:
+    return next((name for pattern, name in table if pattern.search(text)), otherwise)
+
+
+def _blank(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    letters = list(text)
+    for start, end in spans:
+        letters[start:end] = " " * (end - start)
+    return "".join(letters)
+
+
+def _wanted(text: str) -> tuple[list[Wanted], list[str]]:
+    quoted = [match.span(1) for match in _QUOTED.finditer(text)]
+    words = words_of(text, parts=False)
+    shouting = all(word.text.isupper() for word in words if word.text.isalpha())
+    head = _head(words)
+    found: dict[tuple[str, ...], Wanted] = {}
+    remainder: list[str] = []
+    for number, word in enumerate(words):
+        in_quotes = any(start <= word.start and word.end <= end for start, end in quoted)
+        bare = _without_possessive(word.normal)
+        if bare in STOPWORDS and not in_quotes:
+            continue
+        if len(found) >= _TERMS_MAX:
+            remainder.append(word.text)
+            continue
+        must = (
+            (in_quotes and bare not in STOPWORDS)
+            or number == head
+            or _stands_out(word, first=number == 0, shouting=shouting)
+        )
+        keys = _keys(bare)
+        found.setdefault(keys, Wanted(word.text, keys, must, not must and bare in LIGHT))
+    if found and all(item.soft for item in found.values()):
+        found = {keys: Wanted(item.text, keys, item.must, False) for keys, item in found.items()}
+    return list(found.values()), remainder
+
+
+def _head(words: Sequence[Word]) -> int:
+    """The number of the word that names what is asked for (the `total` of what total), or -1.
+
+    It is the last word before a preposition or verb after `what is the`, or the
+    first one after `which`. Words that only name a kind are no heads.
+    """
+    texts = [_without_possessive(word.normal) for word in words]
+    for number, text in enumerate(texts[:-1]):
+        if text == "which" or (text == "what" and texts[number + 1] not in _BEING):
+            here = texts[number + 1]
+            return number + 1 if here not in STOPWORDS and here not in LIGHT else -1
+        if text in ("what", "what's") and texts[number + 1] in _BEING:
+            group = []
+            for later in range(number + 2, len(texts)):
+                if texts[later] in _GROUP_ENDS:
+                    break
+                group.append(later)
+            named = [later for later in group if texts[later] not in STOPWORDS]
+            if len(group) > 0 and texts[group[0]] in _DETERMINERS and named and texts[named[-1]] not in LIGHT:
+                return named[-1]
+            return -1
+    return -1
+
+
+def _keys(word: str) -> tuple[str, ...]:
+    same = sorted({other for group in SAME if word in group for other in group})
+    keys = [key for form in (word, *same) for key in keys_of(form)]
+    return tuple(dict.fromkeys(keys))
+
+
+def _stands_out(word: Word, *, first: bool, shouting: bool) -> bool:
+    """Whether the word names something: it holds a digit, or capitals that a sentence does not ask for."""
+    text = word.text
+    if any(letter.isdigit() for letter in text):
+        return True
+    if shouting:
+        return False
+    return (text[0].isupper() and not first) or (len(text) > 1 and text.isupper())
+
+
+def _without_possessive(word: str) -> str:
+    for ending in ("'s", "’s", "'", "’"):
+        if word.endswith(ending) and len(word) > len(ending) + 1:
+            return word[: -len(ending)]
+    return word

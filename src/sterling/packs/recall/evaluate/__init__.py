@@ -1,0 +1,1 @@
+"""Question sets that anybody can bring, answered by one side and scored by another."""

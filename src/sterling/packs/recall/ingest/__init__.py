@@ -1,0 +1,1 @@
+"""What comes in becomes ticks, frames and contexts, once each."""

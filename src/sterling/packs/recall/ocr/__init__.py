@@ -1,0 +1,1 @@
+"""Reading text with boxes out of stored pixels, and comparing two readings."""

@@ -1,0 +1,46 @@
+"""A picture file that shows cited boxes in their surroundings, made from rebuilt pixels."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from sterling.packs.recall.pixels.read import Box, crop
+from sterling.packs.recall.pixels.tiles import Picture
+
+__all__ = ["draw_boxes", "surroundings"]
+
+_MARGIN = 48
+_LEAST_WIDTH, _LEAST_HEIGHT = 480, 200
+_INK = (214, 40, 40)
+
+
+def draw_boxes(picture: Picture, boxes: Sequence[Box]) -> bytes:
+    """A PNG of the part of a picture around the boxes, each of them outlined.
+
+    The outline lies outside its box, so no cited pixel is painted over.
+    """
+    from PIL import Image, ImageDraw
+
+    part = surroundings(boxes, picture.width, picture.height)
+    cut = crop(picture, part)
+    image = Image.frombytes("RGB", (cut.width, cut.height), cut.rgb)
+    pen = ImageDraw.Draw(image)
+    for left, top, right, bottom in boxes:
+        place = (left - part[0] - 3, top - part[1] - 3, right - part[0] + 2, bottom - part[1] + 2)
+        pen.rectangle(place, outline=_INK, width=2)
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def surroundings(boxes: Sequence[Box], width: int, height: int) -> Box:
+    """The boxes with a margin, at least a readable size, inside the picture."""
+    left = min(box[0] for box in boxes) - _MARGIN
+    top = min(box[1] for box in boxes) - _MARGIN
+    right = max(box[2] for box in boxes) + _MARGIN
+    bottom = max(box[3] for box in boxes) + _MARGIN
+    wide, high = max(0, _LEAST_WIDTH - (right - left)), max(0, _LEAST_HEIGHT - (bottom - top))
+    left, right = left - wide // 2, right + wide // 2
+    top, bottom = top - high // 2, bottom + high // 2
+    return max(0, left), max(0, top), min(width, right), min(height, bottom)

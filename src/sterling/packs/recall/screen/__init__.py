@@ -1,0 +1,1 @@
+"""Lines and searchable text made from the tokens of one frame."""

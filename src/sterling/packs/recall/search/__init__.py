@@ -1,0 +1,1 @@
+"""The rebuildable index of one home, and the scoring of passages."""

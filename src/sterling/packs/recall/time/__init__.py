@@ -1,0 +1,1 @@
+"""Time words in a question become windows of microseconds, or are said not to be understood."""
