@@ -464,15 +464,14 @@ def open_database(database: Path) -> sqlite3.Connection:
     has_journal = journal.exists() and journal.stat().st_size > 0
     failure: sqlite3.Error | None = None
     for mode in ["mode=ro"] + ([] if has_journal else ["mode=ro&immutable=1"]):
-        connection = sqlite3.connect(f"file:{quoted}?{mode}", uri=True, isolation_level=None, timeout=10)
-        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
         try:
+            connection = sqlite3.connect(f"file:{quoted}?{mode}", uri=True, isolation_level=None, timeout=10)
+            connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
             for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON"):
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             return connection
         except sqlite3.DatabaseError as problem:
-            connection.close()
             failure = problem
     assert failure is not None
     raise failure

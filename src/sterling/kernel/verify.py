@@ -248,7 +248,10 @@ class _Snapshot:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        connection.execute("BEGIN")
+
+    def take(self) -> None:
+        """From here on nothing that a writer does is seen."""
+        self._connection.execute("BEGIN")
 
     def entries(self) -> Iterator[Row]:
         return self._connection.execute(f'SELECT {_COLUMNS} FROM entries ORDER BY "index"')
@@ -276,8 +279,10 @@ def _pass(
             each(index, body)
 
     with closing(_connect(database)) as connection:
-        check = LogCheck(_Snapshot(connection), home_id, outside, observe if observers else None)
+        source = _Snapshot(connection)
+        check = LogCheck(source, home_id, outside, observe if observers else None)
         try:
+            source.take()
             progress = check.run()
             if progress.first_bad is not None or deep_check is None:
                 return progress, None
@@ -298,19 +303,25 @@ def _connect(database: Path) -> sqlite3.Connection:
     modes = ["mode=ro"] if beside.exists() and beside.stat().st_size else ["mode=ro", "mode=ro&immutable=1"]
     problem: sqlite3.Error | None = None
     for mode in modes:
-        connection = sqlite3.connect(f"file:{quoted}?{mode}", uri=True, isolation_level=None, timeout=10)
         try:
-            connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
-            for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON"):
-                connection.execute(f"PRAGMA {pragma}")
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return _connect_as(f"file:{quoted}?{mode}")
         except sqlite3.DatabaseError as found:
-            connection.close()
             problem = found
-        else:
-            return connection
     assert problem is not None
     raise _unreadable(problem, 0) from problem
+
+
+def _connect_as(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
+    try:
+        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection
 
 
 def _unreadable(problem: sqlite3.Error, low: int) -> Broken:
