@@ -39,7 +39,7 @@ def _session(root: Path, name: str, text: str) -> None:
 
 
 def _read(root: Path, clock: FakeClock, **environment: str) -> dict[Signal, Reading]:
-    source = TerminalSource(root=root, environment=environment)
+    source = TerminalSource(environment, root=root)
     return {reading.signal: reading for reading in source.read(clock)}
 
 

@@ -65,7 +65,7 @@ def person(display: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[_Person]:
 
 @pytest.fixture
 def source(display: int) -> Iterator[X11Source]:
-    made = X11Source(environment={"DISPLAY": f":{display}", "HOME": "/none"})
+    made = X11Source({"DISPLAY": f":{display}", "HOME": "/none"})
     yield made
     made.close()
 
@@ -180,7 +180,7 @@ def test_an_active_window_that_is_gone_is_no_full_screen_and_no_crash(
 
 
 def test_under_wayland_only_a_full_screen_window_is_believed(display: int, person: _Person) -> None:
-    source = X11Source(environment={"DISPLAY": f":{display}", "WAYLAND_DISPLAY": "wayland-0"})
+    source = X11Source({"DISPLAY": f":{display}", "WAYLAND_DISPLAY": "wayland-0"})
     quiet = _look(source)
     window = person.window(0, 0, 800, 600)
     filled = _look(source)
@@ -198,7 +198,7 @@ def test_under_wayland_only_a_full_screen_window_is_believed(display: int, perso
 
 @pytest.mark.parametrize("shown", ["", ":99", "far:0", "nonsense", ":", ":x", "::1"])
 def test_no_display_of_this_machine_is_missing(tmp_path: Path, shown: str) -> None:
-    source = X11Source(environment={"DISPLAY": shown}, folder=tmp_path)
+    source = X11Source({"DISPLAY": shown}, folder=tmp_path)
 
     assert {reading.state for reading in source.read(FakeClock())} == {State.MISSING}
 
@@ -208,7 +208,7 @@ def test_two_displays_and_no_name_is_missing(tmp_path: Path) -> None:
     (tmp_path / "X1").touch()
 
     assert list_displays(tmp_path) == [0, 1]
-    source = X11Source(environment={}, folder=tmp_path)
+    source = X11Source({}, folder=tmp_path)
     assert source.read(FakeClock())[0].source == "x11"
 
 
@@ -260,7 +260,7 @@ def _server(folder: Path, answer: bytes) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", list(ANSWERS))
 def test_a_server_that_is_not_a_display_is_missing(tmp_path: Path, name: str) -> None:
-    source = X11Source(environment={"DISPLAY": ":7", "HOME": str(tmp_path)}, folder=tmp_path)
+    source = X11Source({"DISPLAY": ":7", "HOME": str(tmp_path)}, folder=tmp_path)
 
     with _server(tmp_path, ANSWERS[name]):
         readings = source.read(FakeClock())
@@ -270,7 +270,7 @@ def test_a_server_that_is_not_a_display_is_missing(tmp_path: Path, name: str) ->
 
 def test_a_display_that_failed_is_asked_again_after_five_seconds(display: int, tmp_path: Path) -> None:
     clock = FakeClock()
-    source = X11Source(environment={"DISPLAY": f":{display}"}, folder=tmp_path)
+    source = X11Source({"DISPLAY": f":{display}"}, folder=tmp_path)
     first = source.read(clock)[0].state
     (tmp_path / f"X{display}").symlink_to(SOCKETS / f"X{display}")
     clock.advance(4_999_999)
@@ -288,7 +288,7 @@ def test_a_torn_authority_file_gives_no_cookie_and_no_crash(
 ) -> None:
     authority = tmp_path / "authority"
     authority.write_bytes(data)
-    source = X11Source(environment={"DISPLAY": f":{display}", "XAUTHORITY": str(authority)})
+    source = X11Source({"DISPLAY": f":{display}", "XAUTHORITY": str(authority)})
 
     states = {reading.state for reading in source.read(SystemClock())}
     source.close()

@@ -14,10 +14,8 @@ from pathlib import Path
 from sterling.kernel.clock import Clock, SystemClock
 from sterling.runtime.governor_settings import GovernorSettings
 from sterling.runtime.signal_file import Activity, write_activity
-from sterling.runtime.signal_power import PowerSource
-from sterling.runtime.signal_tty import TerminalSource
-from sterling.runtime.signal_x11 import X11Source
-from sterling.runtime.signals import Signal, Signals, Source, State, sample
+from sterling.runtime.signal_sources import person_sources
+from sterling.runtime.signals import Signal, Signals, State, sample
 
 __all__ = ["Told", "write_once", "write_repeatedly"]
 
@@ -39,7 +37,7 @@ def write_repeatedly(
 
     Errors: ActivityRefused, ActivityUnwritable.
     """
-    sources: list[Source] = [PowerSource(), TerminalSource(), X11Source()]
+    sources = person_sources()
     steady = clock or SystemClock()
     written = 0
     while True:

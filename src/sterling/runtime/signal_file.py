@@ -323,14 +323,11 @@ def _check(name: str, value: object, field: _Field) -> None:
 
 def _replace(path: Path, data: bytes) -> None:
     """Write beside the file, then rename over it, so that a reader never sees half."""
-    temporary = ""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            made = Path(folder) / path.name
+            made.write_bytes(data)
+            made.chmod(0o644)
+            os.replace(made, path)
     except OSError as problem:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise ActivityUnwritable(f"expected to write {path}, found {problem.strerror}") from problem

@@ -31,9 +31,9 @@ _TYPING_MS = 3_000
 class TerminalSource:
     """Reads the access times of the terminals that `utmp` and the session folder name."""
 
-    def __init__(self, *, root: Path = Path("/"), environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str], *, root: Path = Path("/")) -> None:
         self._root = root
-        self._environment = os.environ if environment is None else environment
+        self._environment = environment
 
     def read(self, clock: SteadyClock) -> Sequence[Reading]:
         now_us = clock.boot_us()

@@ -11,7 +11,6 @@ No display, or one that does not let us in, is `missing`.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,13 +32,8 @@ _MOTIF_DECORATIONS = 2
 class X11Source:
     """Reads one display: `DISPLAY`, else the only one whose socket is there."""
 
-    def __init__(
-        self,
-        *,
-        environment: Mapping[str, str] | None = None,
-        folder: Path = Path("/tmp/.X11-unix"),
-    ) -> None:
-        self._environment = os.environ if environment is None else environment
+    def __init__(self, environment: Mapping[str, str], *, folder: Path = Path("/tmp/.X11-unix")) -> None:
+        self._environment = environment
         self._folder = folder
         self._connection: Connection | None = None
         self._saver: int | None = None
