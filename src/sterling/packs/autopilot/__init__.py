@@ -1,1 +1,1 @@
-""""""
+"""Agents change code, evidence decides: nine gated phases, one authority, a signed task receipt."""
