@@ -14,13 +14,13 @@ from sterling.packs.ci.facts import COMPLETE, FACETS, OUTCOMES, Collector, Facts
 
 # The matrix of the specification, typed by hand; "|" separates equal and differing signatures.
 CELLS = """
-absent   -          new_pass  new_pass  added_muted added_muted            new_fail                     new_fail
-passed   vanished   same      same      new_skip    new_xfail              new_fail                     new_fail
-xpassed  vanished   same      same      new_skip    new_xfail              new_fail                     new_fail
-skipped  gone_quiet unskipped unskipped same        added_muted            new_fail                     new_fail
-xfailed  gone_quiet xpass     xpass     hidden      same|changed_signature new_fail                     new_fail
-failed   gone_quiet fixed     fixed     hidden      hidden                 still_fail|changed_signature worse
-error    gone_quiet fixed     fixed     hidden      hidden                 changed_signature            still_fail|changed_signature
+absent - new_pass new_pass added_muted added_muted new_fail new_fail
+passed vanished same same new_skip new_xfail new_fail new_fail
+xpassed vanished same same new_skip new_xfail new_fail new_fail
+skipped gone_quiet unskipped unskipped same added_muted new_fail new_fail
+xfailed gone_quiet xpass xpass hidden same|changed_signature new_fail new_fail
+failed gone_quiet fixed fixed hidden hidden still_fail|changed_signature worse
+error gone_quiet fixed fixed hidden hidden changed_signature still_fail|changed_signature
 """
 TABLE = {
     (row.split()[0], head): cell

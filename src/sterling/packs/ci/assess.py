@@ -30,7 +30,7 @@ from sterling.packs.ci.policy import POLICY_FILE, Policy, parse_policy
 from sterling.packs.ci.rerun import rerun_argv, settle_reruns, to_run_again
 from sterling.packs.ci.runner import Order, Prepared
 from sterling.packs.ci.steps import RunResult, attempt_step, ci_run, prepare_step, settle_attempt
-from sterling.packs.ci.tree import tree_listing
+from sterling.runtime.fingerprint import tree_hash
 from sterling.runtime.runs import Run
 
 __all__ = ["Assessed", "ChangeRequest", "assess_change", "assess_reports"]
@@ -174,7 +174,7 @@ def _of_base(named: _Base, request: ChangeRequest, root: Path) -> _Base:
     if not request.base or named.baseline is None or named.case.state != "usable":
         return named
     copy_revision(request.order.repository, request.base, root / "base-tree")
-    tree = tree_listing(root / "base-tree").sha256
+    tree = tree_hash(root / "base-tree")
     if tree == named.baseline.parts.tree:
         return named
     because = f"The named baseline is of another tree than {request.base[:12]}."

@@ -36,8 +36,8 @@ from sterling.packs.ci.facts import Facts, clean_text, with_fault
 from sterling.packs.ci.ingest import ingest_reports
 from sterling.packs.ci.policy import POLICY_FILE
 from sterling.packs.ci.snapshot import is_wanted, named_files, take_snapshot
-from sterling.packs.ci.tree import TreeListing, tree_listing
 from sterling.runtime.commands import CommandEnd, CommandLimits, CommandNotStarted, run_command
+from sterling.runtime.fingerprint import TreeListing, TreeUnreadable, tree_listing
 
 __all__ = [
     "Attempt",
@@ -324,7 +324,12 @@ def _read_reports(
 
 
 def _snapshot(prepared: Prepared, facts: Facts, streams: Sequence[Path], blobs: Blobs) -> dict[str, Json]:
-    listing = tree_listing(prepared.place.tree)
+    readable = True
+    try:
+        listing = tree_listing(prepared.place.tree)
+    except TreeUnreadable:
+        # The run locked some of its files; what was copied in is still known.
+        listing, readable = prepared.listing, False
     return take_snapshot(
         prepared.place.tree,
         [entry.as_json() for entry in listing.entries],
@@ -333,6 +338,7 @@ def _snapshot(prepared: Prepared, facts: Facts, streams: Sequence[Path], blobs: 
         sys_path=prepared.environment.paths,
         cwd=prepared.order.repository.prefix,
         blobs=blobs,
+        readable=readable,
     )
 
 

@@ -45,13 +45,14 @@ def take_snapshot(
     sys_path: Sequence[str],
     cwd: str,
     blobs: Blobs,
+    readable: bool = True,
 ) -> dict[str, Json]:
     """The `ci.snapshot` document; the listing goes to a blob of its own.
 
     `listing` is the tree's: path, mode, size and hash of every file.
     """
     contents: dict[str, str] = {}
-    complete = len(listing) <= FILES_MAX
+    complete = readable and len(listing) <= FILES_MAX
     for name in named:
         file = tree / name
         if not file.is_file() or file.is_symlink():

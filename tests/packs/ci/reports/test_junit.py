@@ -26,14 +26,16 @@ E   ModuleNotFoundError: No module named 'nosuch'</error></testcase>
 E       assert 1 == 2
 
 tests/test_a.py:4: AssertionError</failure></testcase>
-<testcase classname="tests.test_a" name="test_xf" time="0"><skipped type="pytest.xfail" message="r"/></testcase>
-<testcase classname="tests.sub.dir.test_b" name="test_sk"><skipped type="pytest.skip" message="no">x</skipped></testcase>
+<testcase classname="tests.test_a" name="test_xf" time="0"><skipped
+ type="pytest.xfail" message="r"/></testcase>
+<testcase classname="tests.sub.dir.test_b" name="test_sk"><skipped
+ type="pytest.skip" message="no">x</skipped></testcase>
 <testcase classname="tests.test_a" name="test_td" time="0.1"><error
  message="failed on teardown with &quot;RuntimeError: t&quot;">E   RuntimeError: t</error></testcase>
 </testsuite></testsuites>"""
 
-UNITTEST = """<?xml version="1.0"?><testsuites><testsuite name="tests.test_a.U-20260101101010" tests="5" file="tests/test_a.py"
- failures="1" errors="1" skipped="2" time="0.01">
+UNITTEST = """<?xml version="1.0"?><testsuites><testsuite name="tests.test_a.U-20260101101010"
+ tests="5" file="tests/test_a.py" failures="1" errors="1" skipped="2" time="0.01">
 <testcase classname="tests.test_a.U" name="test_ok" time="0.001" file="tests/test_a.py" line="5"/>
 <testcase classname="tests.test_a.U" name="test_bad (i=2)" time="0.001" file="tests/test_a.py"><failure
  type="AssertionError" message="1 != 2">Traceback (most recent call last):
@@ -41,13 +43,24 @@ UNITTEST = """<?xml version="1.0"?><testsuites><testsuite name="tests.test_a.U-2
     self.assertEqual(1, 2)
 AssertionError: 1 != 2
 </failure></testcase>
-<testcase classname="tests.test_a.U" name="test_sk" file="tests/test_a.py"><skipped type="skip" message="no"/></testcase>
-<testcase classname="tests.test_a.U" name="test_xf" file="tests/test_a.py"><skipped type="XFAIL" message="e"/></testcase>
-<testcase classname="tests.test_a.U" name="test_xp" file="tests/test_a.py"><error type="UnexpectedSuccess" message="u"/></testcase>
+<testcase classname="tests.test_a.U" name="test_sk" file="tests/test_a.py"><skipped
+ type="skip" message="no"/></testcase>
+<testcase classname="tests.test_a.U" name="test_xf" file="tests/test_a.py"><skipped
+ type="XFAIL" message="e"/></testcase>
+<testcase classname="tests.test_a.U" name="test_xp" file="tests/test_a.py"><error
+ type="UnexpectedSuccess" message="u"/></testcase>
 </testsuite><testsuite name="unittest.loader._FailedTest-20260101101010">
 <testcase classname="unittest.loader._FailedTest" name="tests.test_broken"><error type="ImportError"
  message="Failed to import test module">ModuleNotFoundError: No module named 'nosuch'</error></testcase>
 </testsuite></testsuites>"""
+
+
+def suite(*cases: str, name: str = "pytest") -> str:
+    return f'<testsuites><testsuite name="{name}">{"".join(cases)}</testsuite></testsuites>'
+
+
+def case(name: str, inside: str = "") -> str:
+    return f'<testcase classname="tests.test_a" name="{name}">{inside}</testcase>'
 
 
 def read(text: str | bytes, paths: PathMap = PATHS, **options: str) -> object:
@@ -187,7 +200,7 @@ def test_another_encoding_or_stray_control_bytes_change_no_outcome(data: bytes) 
 
 
 def test_latin_1_without_a_declaration_is_read_and_said() -> None:
-    text = '<testsuites><testsuite name="pytest"><testcase classname="tests.test_a" name="caf\xe9"/></testsuite></testsuites>'
+    text = suite(case("caf\xe9"))
 
     found = read(text.encode("latin-1"))
 
@@ -196,7 +209,7 @@ def test_latin_1_without_a_declaration_is_read_and_said() -> None:
 
 
 def test_a_latin_1_report_that_is_cut_is_torn_like_any_other() -> None:
-    text = '<testsuites><testsuite name="pytest"><testcase classname="tests.test_a" name="caf\xe9"/></testsuite></testsuites>'
+    text = suite(case("caf\xe9"))
     data = text.encode("latin-1")
 
     assert {read(data[:cut]).fault for cut in range(2, len(data))} == {"ci.report-torn"}
@@ -210,7 +223,11 @@ def test_a_header_that_lies_is_a_note_and_the_cases_count() -> None:
 
 
 def test_a_report_of_a_runner_we_do_not_know_tells_nothing_about_collection() -> None:
-    text = '<testsuite name="jest"><testcase classname="a b" name="c" file="x.js"/><testcase name="d" status="skipped"/></testsuite>'
+    text = suite(
+        '<testcase classname="a b" name="c" file="x.js"/>',
+        '<testcase name="d" status="skipped"/>',
+        name="jest",
+    )
 
     found = read(text)
 
@@ -223,14 +240,14 @@ def test_a_report_of_a_runner_we_do_not_know_tells_nothing_about_collection() ->
 
 
 def test_a_status_word_without_an_element_is_not_read_as_a_pass() -> None:
-    text = '<testsuite><testcase name="a" status="fail"/><testcase name="b" status="error"/><testcase name="c" status="notrun"/></testsuite>'
+    words = {"a": "fail", "b": "error", "c": "notrun"}
+    text = suite(*(f'<testcase name="{name}" status="{word}"/>' for name, word in words.items()), name="")
 
     assert [result.outcome for result in read(text).tests.values()] == ["failed", "error", "skipped"]
 
 
 def test_two_results_of_one_test_fold_to_the_worst() -> None:
-    case = '<testcase classname="tests.test_a" name="t">{}</testcase>'
-    text = f'<testsuite name="pytest">{case.format("")}{case.format("<failure/>")}{case.format("<error/>")}</testsuite>'
+    text = suite(case("t"), case("t", "<failure/>"), case("t", "<error/>"))
 
     result = read(text).tests["tests/test_a.py::t"]
 
@@ -238,9 +255,7 @@ def test_two_results_of_one_test_fold_to_the_worst() -> None:
 
 
 def test_a_failure_without_any_words_leaves_signatures_partial() -> None:
-    found = read(
-        '<testsuite name="pytest"><testcase classname="tests.test_a" name="t"><failure/></testcase></testsuite>'
-    )
+    found = read(suite(case("t", "<failure/>")))
 
     assert found.facets["signatures"] == PARTIAL
     assert found.facets["failing_ids"] == COMPLETE
@@ -253,7 +268,7 @@ def test_ids_split_by_guess_are_said_to_be() -> None:
 
 
 def test_a_file_attribute_places_a_test_without_a_list_of_files() -> None:
-    text = '<testsuite name="pytest"><testcase classname="a.b.test_c.d" name="t" file="a.b/test_c.py"/></testsuite>'
+    text = suite('<testcase classname="a.b.test_c.d" name="t" file="a.b/test_c.py"/>')
 
     assert list(read(text, PathMap()).tests) == ["a.b/test_c.py::d::t"]
 
@@ -275,7 +290,7 @@ def test_odd_durations_never_stop_the_reading(time: str) -> None:
 
 
 def test_a_message_of_megabytes_is_read_and_cut_for_people() -> None:
-    text = f'<testsuite name="pytest"><testcase classname="tests.test_a" name="t"><failure message="m">{"x" * 3_000_000}</failure></testcase></testsuite>'
+    text = suite(case("t", f'<failure message="m">{"x" * 3_000_000}</failure>'))
 
     result = read(text).tests["tests/test_a.py::t"]
 

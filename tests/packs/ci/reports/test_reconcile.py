@@ -96,7 +96,8 @@ def test_junit_and_json_of_a_live_run_give_the_same_hashes(live: Path, tmp_path:
 def test_a_green_report_beside_a_red_one_is_a_conflict(live: Path, tmp_path: Path) -> None:
     green = tmp_path / "green.xml"
     green.write_text(
-        '<testsuites><testsuite name="pytest"><testcase classname="tests.test_a" name="test_ok"/></testsuite></testsuites>'
+        '<testsuites><testsuite name="pytest"><testcase classname="tests.test_a" name="test_ok"/>'
+        "</testsuite></testsuites>"
     )
     files = [("green.xml", green), ("j.json", live / "j.json")]
 
