@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sterling.kernel.canonical import CanonicalInvalid, canonical_bytes
+from sterling.kernel.hashing import address_of
 from sterling.runtime import plan as planning
 from sterling.runtime.plan import (
     PlanCrossLane,
@@ -202,6 +204,19 @@ def test_phases_keep_their_order_where_needs_leave_it_open() -> None:
 
     assert ids(plan) == ["read", "judge", "alpha"]
     assert plan.steps[1].plugin == "ci/judge"
+
+
+@pytest.mark.parametrize("title", ["plain", 'quo"te\\ and \x1f\x7f', "übung", "\u2028", "😀"])
+def test_the_hash_is_that_of_the_plans_canonical_bytes(title: str) -> None:
+    plan = build([Toy("a"), Toy("b", ("a",), version=title)], PlanRequest("insight", seed=-3))
+    body = {name: value for name, value in plan.as_json().items() if name != "sha256"}
+
+    assert plan.sha256 == address_of(canonical_bytes(body))
+
+
+def test_a_seed_that_json_cannot_keep_is_refused() -> None:
+    with pytest.raises(CanonicalInvalid):
+        build([Toy("a")], PlanRequest("insight", seed=2**53))
 
 
 def test_an_empty_plan_is_a_plan() -> None:
