@@ -48,20 +48,15 @@ def opened(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @contextmanager
-def sealed(
-    views: Mapping[str, Path], *, columns: Mapping[str, tuple[str, ...]] | None = None
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that can read these views and nothing else.
-
-    `columns` names, for a view, the columns that exist in it; without it all do.
-    """
+def sealed(views: Mapping[str, Path], *, memory_bytes: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that can read these views and nothing else; `memory_bytes` 0 sets no bound."""
     connection = _connect()
     try:
+        if memory_bytes:
+            connection.execute(f"SET memory_limit='{memory_bytes}B'")
         for name, path in sorted(views.items()):
-            chosen = (columns or {}).get(name)
-            shown = "*" if chosen is None else ", ".join(identifier(column) for column in chosen)
             source = f"read_parquet({literal(str(path))})"
-            connection.execute(f"CREATE VIEW {identifier(name)} AS SELECT {shown} FROM {source}")
+            connection.execute(f"CREATE VIEW {identifier(name)} AS SELECT * FROM {source}")
         paths = ", ".join(literal(str(path)) for _, path in sorted(views.items()))
         connection.execute(f"SET allowed_paths=[{paths}]")
         connection.execute("SET enable_external_access=false")

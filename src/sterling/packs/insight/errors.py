@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
 
-__all__ = ["EvidenceMismatch", "LimitExceeded", "UnreadableSource", "UnsupportedFormat"]
+__all__ = ["EvidenceMismatch", "LimitExceeded", "OutUnwritable", "UnreadableSource", "UnsupportedFormat"]
 
 
 class UnreadableSource(SterlingError):
@@ -32,6 +32,14 @@ class LimitExceeded(SterlingError):
 
     code = "insight.limit-exceeded"
     hint = "Leave out what passes the limit, or split the table; see `sterling analyze --help`."
+    exit = EXIT_USAGE
+
+
+class OutUnwritable(SterlingError):
+    """The report's folder cannot be written."""
+
+    code = "insight.out-unwritable"
+    hint = "Name a folder that you may write: `sterling analyze FILE --out FOLDER`."
     exit = EXIT_USAGE
 
 

@@ -219,7 +219,7 @@ def _float(case: _Case, unit: str) -> Decision | None:
     if tally.cells(Shape.CODE_EXPONENT) and not tally.cells(Shape.DECIMAL, Shape.EXPONENT):
         case.ask(
             "exponent-or-code",
-            f"Cells of {case.name} such as 1e3 may be numbers or codes. Which?",
+            f"Cells of “{case.name}” such as 1e3 may be numbers or codes. Which?",
             "numbers",
             "codes",
         )
@@ -267,7 +267,7 @@ def _grouped(case: _Case, unit: str) -> Decision | None:
         return _decimal(case, Reading.DOT_THOUSANDS, unit, (Shape.DOT_THOUSANDS,))
     case.ask(
         "decimal-mark",
-        f"In {case.name} a comma or dot may separate thousands or decimals (1,234). Which?",
+        f"In “{case.name}” a comma or dot may separate thousands or decimals (1,234). Which?",
         "thousands",
         "decimals",
     )
@@ -289,7 +289,7 @@ def _day(case: _Case) -> Decision | None:
         if zoned and zoned != tally.cells(Shape.ISO_TIME, Shape.ISO_TIME_ZONED):
             case.ask(
                 "time-zone",
-                f"Some times of {case.name} name a zone and some do not. Which zone have the others?",
+                f"Some times of “{case.name}” name a zone and some do not. Which zone have the others?",
                 "UTC",
                 "local",
             )
@@ -321,7 +321,7 @@ def _format(case: _Case, fitting: Mapping[str, int]) -> str | None:
     if rivals:
         case.ask(
             "day-or-month",
-            f"Days of {case.name} such as 03/04/2024 can be read day first or month first. Which?",
+            f"Days of “{case.name}” such as 03/04/2024 can be read day first or month first. Which?",
             "day first",
             "month first",
         )
@@ -360,7 +360,7 @@ def _word(case: _Case) -> Decision:
     for word, cells in tally.words[:3]:
         case.ask(
             "missing-or-value",
-            f"{cells:,} cells of {case.name} say {word}. Is that a value, or is it missing?",
+            f"{cells:,} cells of “{case.name}” say “{word}”. Is that a value, or is it missing?",
             "value",
             "missing",
         )
