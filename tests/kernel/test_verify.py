@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import threading
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from sterling.kernel import standalone_verify
 from sterling.kernel import verify as verify_module
 from sterling.kernel.anchors import Anchors, anchors_root
 from sterling.kernel.batch import Batch, FenceHolds
@@ -37,6 +39,8 @@ from sterling.testing.forged_ledgers import (
     generate,
     next_batch,
 )
+
+STANDALONE = Path(standalone_verify.__file__).read_text()
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +241,19 @@ def test_every_verdict_names_a_registered_code_and_its_next_step(home: Path) -> 
         word for word in source.replace('"', " ").split() if word.startswith("integrity.") and "{" not in word
     }
     assert told and told <= codes
+
+
+def test_the_reference_page_says_what_the_code_does() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "ledger-format.md").read_text()
+    fields = re.findall(r"^\| `(\w+)` \| [a-z0-9 ]+ \| (yes|no) \|", page, re.MULTILINE)
+    codes = set(re.findall(r"`(integrity\.[a-z-]+)`", page))
+    told = {f"integrity.{code}" for code in re.findall(r'Bad\([^"]*"([a-z-]+)"', STANDALONE)} | {
+        "integrity.no-anchor"
+    }
+
+    assert {name for name, _ in fields} == standalone_verify.FIELDS
+    assert {name for name, always in fields if always == "yes"} == standalone_verify.REQUIRED
+    assert told <= codes <= set(all_errors())
 
 
 def test_a_bad_pin_is_wrong_usage(home: Path) -> None:
