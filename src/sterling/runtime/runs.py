@@ -173,7 +173,7 @@ class Run:
             )
         row = StepRow(step, state, reason, because[:_BECAUSE_MAX], self._lanes[step], wall_us, findings)
         target = Batch(run=self.id, step=step) if batch is None else batch
-        _append_outcome(target, self.id, row, evidence, self.opened)
+        _append_outcome(target, self.id, row, evidence)
         if batch is None:
             self.home.ledger.commit(target)
         self._rows[step] = row
@@ -198,7 +198,7 @@ class Run:
             rule = OUTCOME_RULES[kind]
             because = f"{rule.sentence[:-1]}: {interrupted}." if interrupted else rule.sentence
             row = StepRow(step, rule.state, rule.reason, because[:_BECAUSE_MAX], self._lanes[step])
-            _append_outcome(batch, self.id, row, (), self.opened)
+            _append_outcome(batch, self.id, row)
             self._rows[step] = row
         status = run_status(self.plan, [self._rows[step.id] for step in self.plan.steps])
         _append_closed(batch, self.id, status, self.opened)
@@ -323,7 +323,7 @@ def _close_abandoned(home: Home, opened: StoredEntry) -> None:
     for step in plan.steps:
         if step.id not in rows:
             rows[step.id] = StepRow(step.id, rule.state, rule.reason, rule.sentence, step.lane)
-            _append_outcome(batch, opened.run, rows[step.id], (), opened.index)
+            _append_outcome(batch, opened.run, rows[step.id])
     status = run_status(plan, list(rows.values()))
     abandoned = RunStatus("failed", "run.abandoned", status.planned, status.settled, status.lanes)
     _append_closed(batch, opened.run, abandoned, opened.index)
@@ -331,10 +331,10 @@ def _close_abandoned(home: Home, opened: StoredEntry) -> None:
 
 
 def _append_outcome(
-    batch: Batch, run_id: str, row: StepRow, evidence: Sequence[Mapping[str, Json]], opened: int
+    batch: Batch, run_id: str, row: StepRow, evidence: Sequence[Mapping[str, Json]] = ()
 ) -> None:
-    batch.require(NewestIs(run_id, opened))  # A closed run takes no more outcomes.
-    batch.require(NewestIs(f"{run_id}/{row.step}", None))  # One outcome a step, whoever writes.
+    # One outcome a step, whoever writes. A closed run has one for every step, so it takes no more.
+    batch.require(NewestIs(f"{run_id}/{row.step}", None))
     payload = {
         "because": row.because,
         "evidence": [dict(source) for source in evidence],
