@@ -77,8 +77,12 @@ values: st.SearchStrategy[Json] = st.recursive(
 def test_numbers_are_written_as_the_standard_lists_them(bits: str, text: str) -> None:
     number = struct.unpack(">d", bytes.fromhex(bits))[0]
 
-    assert canonical_bytes([number], floats=True) == f"[{text}]".encode()
     assert standalone_verify.number_text(number) == text
+    if looks_like_a_large_integer(number):
+        with pytest.raises(CanonicalInvalid):  # It could be written, but no strict parser would read it back.
+            canonical_bytes([number], floats=True)
+    else:
+        assert canonical_bytes([number], floats=True) == f"[{text}]".encode()
 
 
 def test_the_standards_own_document_gives_its_bytes() -> None:

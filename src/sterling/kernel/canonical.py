@@ -34,6 +34,7 @@ Json = Any  # A JSON value: None, bool, int, float, str, list[Json] or dict[str,
 ENTRY_BYTES_MAX = 64 * 1024
 DEPTH_MAX = 64
 _INTEGER_MAX = 2**53 - 1
+_POINTLESS_MAX = 1e21  # Below this RFC 8785 writes a whole number without point or exponent.
 _ENCODE = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False, allow_nan=False
 ).encode
@@ -97,7 +98,10 @@ def parse_strict(data: bytes, *, limit: int = ENTRY_BYTES_MAX) -> Json:
     try:
         text = data.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as problem:
+    except (
+        ValueError,
+        RecursionError,
+    ) as problem:  # ValueError covers bad UTF-8, bad JSON and endless digits.
         raise CanonicalInvalid(f"expected JSON in UTF-8, found {problem}") from problem
     _check(value, floats=True, depth=0)
     return value
@@ -127,6 +131,8 @@ def _check(value: Json, *, floats: bool, depth: int) -> bool:
         return True
     if value is None or kind is bool:
         return True
+    if kind is float:
+        return _check_float(value, floats=floats)
     if depth > DEPTH_MAX:
         raise CanonicalInvalid(f"expected nesting of at most {DEPTH_MAX}, found more")
     if kind is dict:
@@ -142,13 +148,18 @@ def _check(value: Json, *, floats: bool, depth: int) -> bool:
         for item in value:
             is_simple &= _check(item, floats=floats, depth=depth + 1)
         return is_simple
-    if kind is float:
-        if not floats or not math.isfinite(value):
-            raise CanonicalInvalid(f"expected no float here, found {value!r}")
-        return False
     if isinstance(value, str | int):  # An enum member is the text or number it stands for.
         return _check(str(value) if isinstance(value, str) else int(value), floats=floats, depth=depth)
     raise CanonicalInvalid(f"expected a JSON value, found {kind.__name__}")
+
+
+def _check_float(value: float, *, floats: bool) -> bool:
+    if not floats or not math.isfinite(value):
+        raise CanonicalInvalid(f"expected no float here, found {value!r}")
+    if value.is_integer() and _INTEGER_MAX < abs(value) < _POINTLESS_MAX:
+        # It would be written as an integer that is too large to be read back.
+        raise CanonicalInvalid(f"expected a whole number within 2^53-1, found {value!r}")
+    return False
 
 
 def _check_text(text: str) -> None:

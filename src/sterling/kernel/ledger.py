@@ -19,7 +19,7 @@ from sterling.kernel.anchors import Anchors
 from sterling.kernel.append import Appender, Prepared, Receipt
 from sterling.kernel.batch import Actor, Batch, Draft
 from sterling.kernel.blobs import BlobAbsent, Blobs
-from sterling.kernel.canonical import Json, canonical_bytes, parse_canonical
+from sterling.kernel.canonical import Json, TooLarge, canonical_bytes, parse_canonical
 from sterling.kernel.checkpoint import Checkpoint, origin_of, sign_note
 from sterling.kernel.clock import Clock
 from sterling.kernel.contracts import Contracts
@@ -136,18 +136,20 @@ class Ledger:
         return self._write_note()
 
     def close(self) -> None:
-        """Checkpoint what is new and give the writer role back."""
-        if self._committer is not None:
-            if not self._committer.has_failed and self.size() > self._noted_size:
-                self.checkpoint()
-            assert self._connection is not None
-            self._connection.close()
-            self._committer = self._appender = self._connection = None
-        self._role.release()
+        """Checkpoint what is new and give the writer role back.
+
+        The writer's connection goes last, so that SQLite folds its log into `ledger.db`.
+        """
+        if self._committer is not None and not self._committer.has_failed and self.size() > self._noted_size:
+            self.checkpoint()
         reader = getattr(self._local, "reader", None)
         if reader is not None:
             reader.close()
             self._local.reader = None
+        if self._connection is not None:
+            self._connection.close()
+            self._committer = self._appender = self._connection = None
+        self._role.release()
 
     # Looking
 
@@ -211,6 +213,10 @@ class Ledger:
             if not self._blobs.has(address):
                 raise BlobAbsent(f"expected a durable blob at {address}, found none", address=address)
         payload = canonical_bytes(draft.payload, floats=floats)
+        if len(payload) > PAYLOAD_BYTES_MAX and draft.kind == "record.put":
+            raise TooLarge(
+                f"expected a record's sources within {PAYLOAD_BYTES_MAX} bytes, found {len(payload)}"
+            )
         if len(payload) > PAYLOAD_BYTES_MAX:
             spilled = {"blob": self._blobs.put(payload), "size_bytes": len(payload)}
             return replace(draft, payload=spilled), canonical_bytes(spilled)
