@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_COUNTED = 100_000  # More waiting jobs than this are shown as this many.
 _SHOWN = {"completed": "ok", "failed": "failed", "not_admitted": "waiting"}
 
 
@@ -32,7 +33,12 @@ def command(force: bool, limit: int | None, *, face: Face) -> None:
     from sterling.runtime.conductor import run_once
 
     with face.open_home() as home:
-        report = run_once(home, job_sources(home), force=force, limit=limit)
+        sources = job_sources(home)
+        waiting = sum(len(source.due(home, _COUNTED)) for source in sources)
+        with face.progress(min(waiting, limit or waiting), "drain") as progress:
+            report = run_once(
+                home, sources, force=force, limit=limit, on_dispatch=lambda dispatch: progress.advance()
+            )
     face.present(_document(report), contract="drain.result@1.0", text=_told(report), exit=report.exit_status)
 
 
@@ -59,9 +65,8 @@ def _told(report: PassReport) -> str:
     lines = [f"{report.mode} ({report.reason})"]
     for (end, reason, because), jobs in _grouped(report).items():
         shown = words.state_word(_SHOWN.get(end, "waiting"))
-        lines.append(
-            f"{shown}  {end.replace('_', ' ')} {len(jobs)}  {reason}  {plain.text(because, width=200)}"
-        )
+        why = "" if end == "completed" else f"{reason}  {plain.text(because, width=200)}"
+        lines.append(f"{shown}  {end.replace('_', ' ')} {len(jobs)}  {why}".rstrip())
         if end == "failed":
             lines += [f"    {plain.text(job)}" for job in jobs]
         elif end != "completed" and reason in set(Reason):

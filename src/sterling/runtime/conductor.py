@@ -71,8 +71,11 @@ def run_once(
     limit: int | None = None,
     sources: Sequence[Source] | None = None,
     pause: Callable[[float], None] = time.sleep,
+    on_dispatch: Callable[[Dispatch], None] | None = None,
 ) -> PassReport:
     """One pass over the due work of these job sources. `sources` are where signals come from.
+
+    `on_dispatch` is told of each job as it ends, or is not admitted.
 
     Raises:
         SterlingError: lease.held when another conductor works on this home;
@@ -89,6 +92,7 @@ def run_once(
         settings=settings,
         look=lambda: sample(asked, home.clock, settings, query_intent=force),
         limit=limit,
+        on_dispatch=on_dispatch,
     )
     lease = home.leases.acquire(CONDUCTOR_LEASE)
     try:

@@ -50,13 +50,14 @@ _TRANSIENT = (Reason.BUDGET_CONCURRENCY, Reason.MEMORY_TOKENS, Reason.GPU_SLOT)
 
 @dataclass(frozen=True, slots=True)
 class PassTerms:
-    """What a pass is given. `look` reads live signals; `limit` bounds how many jobs are tried."""
+    """What a pass is given. `look` reads live signals, `limit` bounds how many jobs are tried."""
 
     id: str
     is_forced: bool
     settings: GovernorSettings
     look: Callable[[], Signals]
     limit: int | None = None
+    on_dispatch: Callable[[Dispatch], None] | None = None
 
 
 @dataclass(slots=True)
@@ -386,6 +387,8 @@ class Pass:
             rss_max=0 if end is None else end.rss_max,
         )
         self.dispatches.append(dispatch)
+        if self._terms.on_dispatch is not None:
+            self._terms.on_dispatch(dispatch)
         self._pending.append((dispatch, _subject(job)))
         if not later or len(self._pending) >= _FETCH:
             self._flush(with_window=admission is not None)
