@@ -413,7 +413,8 @@ def _play(
         verdict = stop_verdict(window, held, signals, settings, now, table)
         window = remember(window, "a", verdict)
         if verdict.stop is not None:
-            moments |= {at for at in (verdict.stop.ask_us, verdict.stop.kill_us) if at > now}
+            soon = range(now + 1, CAUSE + 2 * SECOND)
+            moments |= {at for at in (verdict.stop.ask_us, verdict.stop.kill_us) if at in soon}
         if verdict.kind is StopKind.ASK and asked is None:
             asked = now
         if verdict.kind is StopKind.KILL:
