@@ -23,7 +23,8 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
         yield from _tasks(result)
         return
     where = " ".join(str(result[name]) for name in ("state", "phase") if result.get(name))
-    yield f"{state_word(word)} {answer['code']}  {result.get('task', '')} {where}".rstrip()
+    code = "" if answer["code"] == "ok" else f" {answer['code']}"
+    yield f"{state_word(word)}{code}  {result.get('task', '')} {where}".rstrip()
     for name in ("title", "message", "because", "ring", "transition", "record", "receipt", "file", "work"):
         if result.get(name):
             yield f"  {name}: {plain(str(result[name]))}"

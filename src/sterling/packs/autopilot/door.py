@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sterling.packs.autopilot.authority.asks import Answer, Ask, ledger_facts
+from sterling.packs.autopilot.orders import TaskOrder
 from sterling.packs.autopilot.ports import TestCase, TestEvidence, TestVerdict
 
 if TYPE_CHECKING:
     from sterling.kernel.canonical import Json
     from sterling.kernel.home import Home
     from sterling.packs.autopilot.process.view import TaskView
-    from sterling.packs.autopilot.tasks import TaskOrder
 
 __all__ = [
     "Answer",
+    "TaskOrder",
     "TestCase",
     "TestEvidence",
     "TestVerdict",
@@ -35,13 +36,18 @@ __all__ = [
     "export_receipt",
     "new_task",
     "open_tasks",
+    "person_name",
+    "read_text",
     "refresh_files",
+    "require_ring",
+    "run_check",
     "run_task",
     "set_state",
     "show",
     "status",
     "submit",
     "why",
+    "write_new",
 ]
 
 RING = "uncontained"
@@ -76,13 +82,12 @@ def run_task(
     Errors: sandbox.not-armed without a reason; agent.unreachable; lease.held; identity.already-running.
     """
     from sterling.packs.autopilot.authority.session import drive
-    from sterling.packs.autopilot.errors import RequestInvalid, SandboxNotArmed
+    from sterling.packs.autopilot.errors import RequestInvalid
     from sterling.packs.autopilot.tasks import find_task, open_authority
 
     if not argv:
         raise RequestInvalid("expected the agent's command after --, found none", field="argv")
-    if not uncontained.strip():
-        raise SandboxNotArmed("expected a sandbox, found none in this build: the agent would run uncontained")
+    require_ring(uncontained)
     view = find_task(home, task)
     if str(view.state) != "open":
         result = _facts(view) | {"message": f"The task is {view.state}: {view.because}"}
@@ -105,6 +110,14 @@ def run_task(
     }
     cites = _cites(home, view.receipt) if done else ()
     return _answer(home, "ok" if done else report.code, done, result, cites)
+
+
+def require_ring(uncontained: str) -> None:
+    """Refuse to start an agent without walls unless somebody says why. Errors: sandbox.not-armed."""
+    from sterling.packs.autopilot.errors import SandboxNotArmed
+
+    if not uncontained.strip():
+        raise SandboxNotArmed("expected a sandbox, found none in this build: the agent would run uncontained")
 
 
 def advance(
@@ -135,6 +148,11 @@ def submit(
 ) -> Answer:
     """A person hands in an artifact of the present phase."""
     return _ask(home, task, evidence, "submit_artifact", {"kind": kind, "content": content}, request)
+
+
+def run_check(home: Home, task: str, name: str, evidence: TestEvidence) -> Answer:
+    """Run a command of the profile on the work tree as it is now."""
+    return _ask(home, task, evidence, "run_check", {"name": name}, "")
 
 
 def status(home: Home, task: str = "") -> Answer:
@@ -201,7 +219,7 @@ def set_state(home: Home, task: str, to: str, because: str, evidence: TestEviden
         found = "no reason" if not because.strip() else f"{view.state} to {state}"
         raise StateNotAllowed(f"expected a move that a person may make, with a reason, found {found}")
     with open_authority(home, view, evidence, ring=RING) as (authority, _):
-        batch = Batch(actor=Actor("person", _person()))
+        batch = Batch(actor=Actor("person", person_name()))
         ref = put_state(home, batch, view, state, Role.PERSON, "person.said", because.strip())
         write(home, batch, view, [ref], f"state {state}", fence=authority.site.fence)
     return _answer(home, "ok", True, _facts(view), _cites(home, ref.id))
@@ -258,7 +276,7 @@ def _ask(
     view = find_task(home, task)
     ask = Ask(request or secrets.token_hex(8), verb, view.task, arguments=arguments)
     with open_authority(home, view, evidence, ring=RING) as (authority, _):
-        answer = authority.answer(ask, Who(Role.PERSON, _person()))
+        answer = authority.answer(ask, Who(Role.PERSON, person_name()))
         facts = authority.facts()
     return Answer(
         answer.code, answer.ok, facts | answer.result, answer.cites, ledger_facts(home), answer.exit_status
@@ -332,8 +350,38 @@ def _cites(home: Home, *records: str) -> list[dict[str, Json]]:
     return [{"record": record.id, "hash": record.hash, "entry": record.entry} for record in found]
 
 
-def _person() -> str:
+def person_name() -> str:
+    """Who sits at the keyboard, as this machine calls them."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return "person"
+
+
+def read_text(path: Path) -> str:
+    """A file that a person hands in. Errors: task.request-invalid, task.artifact-malformed."""
+    from sterling.packs.autopilot.artifacts.kinds import ARTIFACT_BYTES_MAX
+    from sterling.packs.autopilot.errors import ArtifactMalformed, RequestInvalid
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(ARTIFACT_BYTES_MAX + 1)
+        text = data.decode("utf-8")
+    except OSError as problem:
+        raise RequestInvalid(f"expected a readable file at {path}, found: {problem.strerror}") from problem
+    except UnicodeDecodeError as problem:
+        raise ArtifactMalformed(f"expected UTF-8 in {path}, found {problem.reason}") from problem
+    if len(data) > ARTIFACT_BYTES_MAX:
+        raise ArtifactMalformed(f"expected at most {ARTIFACT_BYTES_MAX} bytes in {path}, found more")
+    return text
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that does not exist yet. Errors: task.out-taken."""
+    from sterling.packs.autopilot.exhibit import OutTaken
+
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+    except OSError as problem:
+        raise OutTaken(f"expected to write a new file at {path}, found: {problem.strerror}") from problem

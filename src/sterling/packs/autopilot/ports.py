@@ -18,15 +18,15 @@ __all__ = ["TestCase", "TestEvidence", "TestVerdict"]
 
 @dataclass(frozen=True, slots=True)
 class TestCase:
-    """A change to be judged by its tests: two clean checkouts and the command that runs them."""
+    """A change to be judged by its tests: a repository with two commits, and the command that runs them."""
 
     __test__ = False
 
-    base: Path
-    head: Path
+    repository: Path
+    base: str
+    head: str
     argv: tuple[str, ...]
     wall_s: int
-    run: str
 
 
 @dataclass(frozen=True, slots=True)

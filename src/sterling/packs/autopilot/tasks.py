@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 from sterling.kernel.batch import Actor, Batch
 from sterling.kernel.home import Home
@@ -28,28 +26,16 @@ from sterling.packs.autopilot.errors import (
     RequestInvalid,
     TaskUnknown,
 )
+from sterling.packs.autopilot.orders import TaskOrder
 from sterling.packs.autopilot.ports import TestEvidence
 from sterling.packs.autopilot.process.story import read_view, write
 from sterling.packs.autopilot.process.view import TaskView
 from sterling.packs.autopilot.profile import FILE_NAME, Profile, parse_profile
 
-__all__ = ["TaskOrder", "create_task", "find_task", "lease_name", "list_tasks", "open_authority", "work_of"]
+__all__ = ["create_task", "find_task", "lease_name", "list_tasks", "open_authority", "work_of"]
 
 LEASE_S = 300
 _TEXT_BYTES_MAX = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class TaskOrder:
-    """What a person asks for."""
-
-    text: str
-    repository: Path
-    profile: Path | None = None
-    scope: tuple[str, ...] = ()
-    deliverables: tuple[str, ...] = ()
-    risk: str = "low"
-    person: str = "person"
 
 
 def create_task(home: Home, order: TaskOrder) -> TaskView:

@@ -25,7 +25,7 @@ from sterling.packs.autopilot.refusal import Refusal
 __all__ = ["Context", "check_content", "empty_words", "placeholders"]
 
 _WHOLE = re.compile(
-    r"\W{0,4}(?:todo|tbd|tba|tbc|fixme|xxx{1,9}|n/?a|placeholder|fill (?:me|this) in|<[^<>]*>)?\W{0,9}",
+    r"\W{0,4}(?:todo|tb[acd]|fixme|xxx{1,9}|n/?a|placeholder|fill (?:me|this) in|<[^<>]*>|[.?…]{2,9})\W{0,9}",
     re.IGNORECASE,
 )
 _PART = re.compile(r"\b(?:TODO|TBD|FIXME|lorem ipsum|placeholder text|your text here)\b")
@@ -72,7 +72,7 @@ def placeholders(document: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
 
 def _holds_a_place(text: str) -> bool:
     short = len(text) < 200 and len(text.strip()) > 1
-    return bool(short and _WHOLE.fullmatch(text.strip()) or _PART.search(text))
+    return bool((short and _WHOLE.fullmatch(text.strip())) or _PART.search(text))
 
 
 def _worthiness(document: Any, context: Context) -> Iterator[Refusal]:

@@ -97,15 +97,14 @@ def run_tests(
     profile: Profile,
     tree: str,
     evidence: TestEvidence,
-    run: str,
 ) -> Outcome:
     """Have the tests of base and tree run and compared by ci; its verdict is the result."""
     argv = profile.argv(TESTS)
     assert argv is not None, "a profile has tests"
     with _scratch(work.folder, TESTS) as folder:
-        base = work.check_out(str(view.facts["base_tree"]), folder / "base")
-        head = work.check_out(tree, folder / "head")
-        verdict = evidence(home, TestCase(base, head, argv, profile.limits.check_s, run))
+        base = str(view.facts["base_commit"])
+        head = work.lend(folder / "repository", base, tree)
+        verdict = evidence(home, TestCase(folder / "repository", base, head, argv, profile.limits.check_s))
     code = {"ok": "ok", "failed": "check.failed", "na": "check.not-run"}[verdict.state]
     because = f"{verdict.code}: {verdict.because}" if verdict.state != "ok" else verdict.because
     document = _document(view, profile, TESTS, tree, argv, code, because)

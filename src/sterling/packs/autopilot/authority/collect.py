@@ -87,9 +87,7 @@ def run_check(site: Site, name: str, tree: str) -> Refusal | None:
 
 def _execute(site: Site, name: str, tree: str) -> None:
     if name == checks.TESTS:
-        outcome = checks.run_tests(
-            site.home, site.view, site.work, site.profile, tree, site.evidence, site.run
-        )
+        outcome = checks.run_tests(site.home, site.view, site.work, site.profile, tree, site.evidence)
     else:
         outcome = checks.run_profile_check(site.home, site.view, site.work, site.profile, name, tree)
     batch = Batch(run=site.run, step=str(site.view.phase or ""))

@@ -32,11 +32,12 @@ from sterling.packs.autopilot.authority.agents import (
 from sterling.packs.autopilot.authority.asks import Answer, Ask
 from sterling.packs.autopilot.authority.brief import brief_text
 from sterling.packs.autopilot.authority.channel import Channel
+from sterling.packs.autopilot.authority.collect import Site
 from sterling.packs.autopilot.authority.loop import Authority, Who
 from sterling.packs.autopilot.errors import RequestInvalid
 from sterling.packs.autopilot.process.machine import PHASES, Phase, Role
 from sterling.packs.autopilot.process.states import TaskState
-from sterling.packs.autopilot.process.story import refresh, write
+from sterling.packs.autopilot.process.story import read_story, refresh, write
 from sterling.packs.autopilot.process.view import TaskView
 from sterling.runtime.plan import of_phases
 from sterling.runtime.runs import Run, open_run
@@ -162,8 +163,17 @@ def _session(
         return end
     stands_still = view.phase is phase and view.epoch == epoch and view.state is TaskState.OPEN
     if stands_still:
-        return AgentEnd("agent.bad-output", f"It ended and left the task in {phase}.")
+        return AgentEnd("agent.bad-output", f"It ended and left the task in {phase}.{_last_refusal(site)}")
     return None
+
+
+def _last_refusal(site: Site) -> str:
+    """What the task was last refused for, where that is the newest thing it was told."""
+    code = ""
+    for _, told in read_story(site.home, site.view.task):
+        if told.name == "transition":
+            code = str(told.document["code"]) if told.document["decision"] == "refuse" else ""
+    return f" Its last ask was refused: {code}." if code else ""
 
 
 def _run_session(

@@ -116,6 +116,16 @@ class WorkTree:
         self._ours("update-ref", f"refs/heads/{branch}", commit)
         return commit
 
+    def lend(self, target: Path, base: str, tree: str) -> str:
+        """Make a repository that has base and tree as commits, without copying; returns the tree's commit."""
+        commit = self._ours("commit-tree", tree, "-p", base, "-m", "the change")
+        self._git("init", "-q", "--template=", str(target), at=self.folder)
+        info = target / ".git" / "objects" / "info"
+        info.mkdir(parents=True, exist_ok=True)
+        (info / "alternates").write_text(f"{self._git_dir.resolve()}/objects\n", encoding="utf-8")
+        self._git("update-ref", "refs/heads/change", commit, at=target)
+        return commit
+
     @property
     def repository(self) -> Path:
         """Where a person may fetch the task's branch from."""
@@ -231,7 +241,7 @@ class WorkTree:
 
 def _environment() -> dict[str, str]:
     """Nothing of the user's settings, no prompt, fixed names and dates: same files, same commit."""
-    person = {"NAME": "sterling", "EMAIL": "sterling@localhost", "DATE": "0 +0000"}
+    person = {"NAME": "sterling", "EMAIL": "sterling@localhost", "DATE": "2000-01-01T00:00:00+00:00"}
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": "/nonexistent",
