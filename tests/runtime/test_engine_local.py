@@ -205,3 +205,32 @@ def test_an_artifact_that_is_there_is_kept_for_the_caller(fleet: Fleet, engine: 
 
     assert engine.run([one])[0].end == "returned"
     assert (one.out_dir / "a.csv").read_text() == "1"
+
+
+def test_a_step_without_progress_and_without_cpu_time_is_hung(
+    fleet: Fleet, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sterling.runtime.host.STALL_MS", 200)
+
+    end = engine.run([task(fleet, "toy", DEAF)])[0]
+
+    assert (end.end, end.step_end().kind) == ("hung", "hung")
+    assert "200 ms" in end.message
+
+
+def test_a_step_that_computes_or_tells_its_progress_is_not_hung(
+    fleet: Fleet, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sterling.runtime.host.STALL_MS", 300)
+    busy = (
+        "import time\ndef run():\n    end = time.monotonic() + 0.8\n    while time.monotonic() < end: pass\n"
+    )
+    telling = (
+        "import time\ndef run(progress):\n    for n in range(8):\n"
+        "        progress(n, 9)\n        time.sleep(0.1)\n"
+    )
+    last = "    return Ok(metrics={'n': 1})\n"
+
+    ends = engine.run([task(fleet, "busy", busy + last), task(fleet, "telling", telling + last)])
+
+    assert [end.end for end in ends] == ["returned", "returned"]
