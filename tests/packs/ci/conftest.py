@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -103,47 +102,71 @@ def git(folder: Path, *words: str) -> str:
     return end.stdout.strip()
 
 
-# A runner of a few milliseconds: it reads outcomes from a file of the tree and
-# writes the JUnit report that pytest would have written.
+# A runner of a few milliseconds: it hands out the report that lies in the tree, and
+# another one from the second time on, if there is one and a place to count in.
 QUICK_RUNNER = """
-import json, os, sys
-plan = json.load(open("outcomes.json"))
-lines = ["<testsuites><testsuite name='pytest'>"]
-state = plan.get("state", "")
-seen = os.path.exists(state) if state else False
-if state:
-    open(state, "a").write("x")
-outcomes = plan["again"] if seen and "again" in plan else plan["tests"]
-for name, outcome in outcomes.items():
-    path, _, test = name.partition("::")
-    dotted = path[:-3].replace("/", ".")
-    body = {"passed": "", "failed": "<failure message='assert 0'>E   assert 0</failure>",
-            "error": "<error message='boom'>E   RuntimeError: boom</error>",
-            "skipped": "<skipped message='s'/>",
-            "xfailed": "<skipped type='pytest.xfail' message='x'/>"}[outcome]
-    lines.append(f"<testcase classname='{dotted}' name='{test}'>{body}</testcase>")
-for path in plan.get("broken_again" if seen and "broken_again" in plan else "broken", []):
-    dotted = path[:-3].replace("/", ".")
-    lines.append(f"<testcase classname='' name='{dotted}'><error message='collection failure'>"
-                 f"E   ModuleNotFoundError: No module named 'gone'</error></testcase>")
-lines.append("</testsuite></testsuites>")
-open("out.xml", "w").write("".join(lines))
-broken = plan.get("broken_again" if seen and "broken_again" in plan else "broken", [])
-red = bool(broken) or any(o in ("failed", "error") for o in outcomes.values())
-sys.exit(plan.get("exit", 1 if red else 0))
+turn=""
+if [ -s counter ]; then
+  where=$(cat counter)
+  [ -e "$where" ] && [ -e report.again.xml ] && turn=.again
+  : >> "$where"
+fi
+cp report$turn.xml out.xml
+exit $(cat status$turn)
 """
+QUICK = ("sh", "quick.sh")
+_BODIES = {
+    "passed": "",
+    "failed": "<failure message='assert 0'>E   assert 0</failure>",
+    "error": "<error message='boom'>E   RuntimeError: boom</error>",
+    "skipped": "<skipped message='s'/>",
+    "xfailed": "<skipped type='pytest.xfail' message='x'/>",
+}
+_BROKEN = "<error message='collection failure'>E   ModuleNotFoundError: No module named 'gone'</error>"
+
+
+def report_of(tests: Mapping[str, str], broken: Sequence[str] = ()) -> str:
+    """The JUnit report that pytest would have written."""
+    named = [(_dotted(name), name.partition("::")[2], _BODIES[outcome]) for name, outcome in tests.items()]
+    cases = [
+        f"<testcase classname='{dotted}' name='{name}'>{body}</testcase>" for dotted, name, body in named
+    ]
+    cases += [f"<testcase classname='' name='{_dotted(path)}'>{_BROKEN}</testcase>" for path in broken]
+    return f"<testsuites><testsuite name='pytest'>{''.join(cases)}</testsuite></testsuites>"
+
+
+def _dotted(name: str) -> str:
+    return name.partition("::")[0].removesuffix(".py").replace("/", ".")
 
 
 @pytest.fixture
 def quick(make_repository: Callable[..., Path]) -> Callable[..., Path]:
-    """A repository whose tests end as a plan says; each call commits one plan."""
+    """A repository whose tests end as told; each call commits one state of it."""
 
-    def commit(tests: Mapping[str, str], *, files: Mapping[str, str] | None = None, **plan: object) -> Path:
-        places = {name.partition("::")[0]: "" for name in [*tests, *plan.get("broken", [])]}  # type: ignore[misc]
-        whole = {**places, "quick.py": QUICK_RUNNER, "outcomes.json": json.dumps({"tests": tests, **plan})}
+    def commit(
+        tests: Mapping[str, str],
+        *,
+        broken: Sequence[str] = (),
+        again: Mapping[str, str] | None = None,
+        broken_again: Sequence[str] = (),
+        counter: Path | None = None,
+        status: int | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> Path:
+        def ends(found: Mapping[str, str], bad: Sequence[str]) -> str:
+            return str(int(bool(bad) or any(outcome in ("failed", "error") for outcome in found.values())))
+
+        places = {name.partition("::")[0]: "" for name in [*tests, *broken, *(again or {})]}
+        whole = {**places, "quick.sh": QUICK_RUNNER, "report.xml": report_of(tests, broken)}
+        whole |= {
+            "status": ends(tests, broken) if status is None else str(status),
+            "counter": str(counter or ""),
+        }
+        if again is not None:
+            whole |= {
+                "report.again.xml": report_of(again, broken_again),
+                "status.again": ends(again, broken_again),
+            }
         return make_repository({**whole, **(files or {})})
 
     return commit
-
-
-QUICK = (sys.executable, "-S", "quick.py")

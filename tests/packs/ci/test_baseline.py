@@ -97,8 +97,17 @@ def test_only_command_interpreter_and_platform_stand_in_the_way(change: dict[str
     assert blocks or "tree" in change or notes
 
 
+def test_an_interpreter_on_one_side_only_stands_in_the_way() -> None:
+    assert differences(PARTS, replace(PARTS, version=""))[0]
+    assert differences(replace(PARTS, version=""), PARTS)[0]
+
+
+def test_a_command_split_otherwise_is_another_command() -> None:
+    assert differences(PARTS, replace(PARTS, argv=("python -m", "pytest")))[0]
+
+
 def test_parts_that_nobody_stated_are_notes() -> None:
-    blocking, notes = differences(PARTS, KeyParts("", "", (), "", "", ()))
+    blocking, notes = differences(PARTS, None)
 
     assert blocking == []
     assert len(notes) == 3

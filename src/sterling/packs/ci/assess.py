@@ -15,7 +15,7 @@ from sterling.kernel.batch import Batch
 from sterling.kernel.canonical import canonical_bytes
 from sterling.kernel.errors import EXIT_BROKEN, SterlingError
 from sterling.kernel.home import Home
-from sterling.packs.ci.baseline import Baseline, KeyParts, differences
+from sterling.packs.ci.baseline import Baseline, differences
 from sterling.packs.ci.baseline_file import BaselineTampered, read_baseline_file
 from sterling.packs.ci.capture import capture_in_run, find_baseline, near_baseline
 from sterling.packs.ci.checkout import Checkout, copy_revision, read_at
@@ -248,14 +248,14 @@ def _comparable(home: Home, run: Run, base: _Base, head: Prepared | None) -> tup
     """
     if base.baseline is None or base.case.state != "usable":
         return base, []
-    parts = KeyParts("", "", (), "", "", ()) if head is None else key_parts(head)
+    parts = None if head is None else key_parts(head)
     blocking, notes = differences(base.baseline.parts, parts)
     if base.baseline.dirty or not base.baseline.parts.tree:
         blocking.append("the baseline's tree was not committed, or is unknown")
     case = base.case
     if blocking:
         case = replace(case, state="mismatch", because=f"Cannot be compared: {'; '.join(blocking)}.")
-    elif head is not None:
+    elif parts is not None:
         case = replace(case, same_harness=base.baseline.parts.plugins == parts.plugins)
     record = base.record
     if not record:

@@ -152,26 +152,31 @@ def unstable_ids(runs: Sequence[Facts]) -> tuple[str, ...]:
     )
 
 
-def differences(base: KeyParts, head: KeyParts) -> tuple[list[str], list[str]]:
+def differences(base: KeyParts, head: KeyParts | None) -> tuple[list[str], list[str]]:
     """Why two runs cannot be compared, and what differs without standing in the way.
 
-    A part that the head does not state is a note: reports made elsewhere do not
-    tell their command, and the person who named them answers for it.
+    Without a head's parts everything is a note: reports made elsewhere do not tell
+    their command, and the person who named them answers for it.
     """
     blocking: list[str] = []
     notes: list[str] = []
-    for name, first, second in (
-        ("command", " ".join(base.argv), " ".join(head.argv)),
-        ("interpreter version", base.version, head.version),
-        ("platform", base.platform, head.platform),
-    ):
-        if not second and first:
-            notes.append(f"The {name} of this run is not stated; the baseline's is {first}.")
-        elif first != second:
-            blocking.append(f"{name}: baseline {first or 'not stated'}, this run {second}")
-    if head.tree and base.lock != head.lock:
+    names = ("command", "interpreter version", "platform")
+    known = (" ".join(base.argv), base.version, base.platform)
+    if head is None:
+        pairs = zip(names, known, strict=True)
+        stated = [
+            f"The {name} of this run is not stated; the baseline's is {text}." for name, text in pairs if text
+        ]
+        return [], stated
+    found = (" ".join(head.argv), head.version, head.platform)
+    for name, first, second in zip(names, known, found, strict=True):
+        if first != second:
+            blocking.append(f"{name}: baseline {first or 'none'}, this run {second or 'none'}")
+    if base.argv != head.argv and not blocking:
+        blocking.append("command: the same words, split otherwise")
+    if base.lock != head.lock:
         notes.append("The lock file differs from the baseline's; it is part of this change.")
-    if head.version and base.plugins != head.plugins:
+    if base.plugins != head.plugins:
         changed = sorted(set(base.plugins) ^ set(head.plugins))
         notes.append(f"Runner plugins differ from the baseline's: {', '.join(changed[:5])}.")
     return blocking, notes
