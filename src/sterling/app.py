@@ -7,6 +7,7 @@ Packs are imported inside the functions, so that a command pays for its own pack
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from sterling.serve.views.status import StatusFacts, WaitingFact
 
 __all__ = ["RunRecheck", "job_sources", "open_app_home", "recheck_run", "status_facts"]
+
+_BETWEEN_LOOKS_S = 0.25  # Processor use is what happened between two looks.
 
 Say = Callable[[str], None]
 
@@ -157,7 +160,10 @@ def _mode_now(home: Home) -> tuple[str, str, str]:
     from sterling.runtime.signal_sources import default_sources
 
     settings = GovernorSettings.from_config(home.config)
-    verdict = choose_mode(sample(default_sources(settings), home.clock, settings), settings)
+    sources = default_sources(settings)
+    sample(sources, home.clock, settings)
+    time.sleep(_BETWEEN_LOOKS_S)
+    verdict = choose_mode(sample(sources, home.clock, settings), settings)
     return str(verdict.mode), str(verdict.reason), sentence_of(verdict.reason)
 
 

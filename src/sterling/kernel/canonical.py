@@ -101,7 +101,7 @@ def parse_strict(data: bytes, *, limit: int = ENTRY_BYTES_MAX) -> Json:
     except (
         ValueError,
         RecursionError,
-    ) as problem:  # ValueError covers bad UTF-8, bad JSON and endless digits.
+    ) as problem:  # Bad UTF-8, bad JSON, endless digits.
         raise CanonicalInvalid(f"expected JSON in UTF-8, found {problem}") from problem
     _check(value, floats=True, depth=0)
     return value

@@ -136,7 +136,7 @@ class Committer:
         return answers
 
     def _undo(self, group: list[_Ticket]) -> None:
-        """Back to what is durable; a batch that did commit is known by its submission id when it comes again."""
+        """Back to what is durable; a batch that did commit is known by its submission id."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
         self._appender.reload()

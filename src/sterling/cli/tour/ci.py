@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 
 from sterling.cli.tour.stage import Scene, Stage
@@ -13,9 +12,7 @@ __all__ = ["SCENE"]
 def play(stage: Stage) -> None:
     from sterling.packs.ci import door as ci
 
-    repository = stage.folder / "repository"
-    if repository.exists():
-        shutil.move(repository, stage.folder / f"repository-before-{len(list(stage.folder.iterdir()))}")
+    repository = stage.fresh_folder("repository")
     sample = ci.make_sample(repository)
     tests = ("--", sys.executable, "-m", "pytest", "-q")
     shown = ("--", "python", "-m", "pytest", "-q")

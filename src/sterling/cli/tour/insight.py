@@ -21,7 +21,7 @@ def play(stage: Stage) -> None:
             f"{table}: {result['rows']} rows, {lane['ok']} plugins with findings, {lane['na']} na, "
             f"body {result['body_sha256'][:12]}…"
         )
-        for finding in result["findings"][:1]:
+        for finding in result["findings"][:2]:
             stage.tell(f"“{plain.text(finding['claim'], width=150)}”")
         stage.command("verify", result["run"])
         checked = stage.run("verify", result["run"]).data

@@ -94,6 +94,14 @@ class Stage:
             )
         return Answer(done.returncode, data, done.stderr)
 
+    def fresh_folder(self, name: str) -> Path:
+        """A path in the demo's folder that is free; what an earlier demo left there is moved aside."""
+        path = self.folder / name
+        if path.exists():
+            number = sum(1 for other in self.folder.glob(f"{name}-before-*")) + 1
+            path.rename(self.folder / f"{name}-before-{number}")
+        return path
+
     def tell(self, words: str) -> None:
         """One line of the story; at most eight a scene."""
         assert len(self.shows) < LINES_MAX, f"a scene shows at most {LINES_MAX} lines"
