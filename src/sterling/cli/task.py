@@ -7,7 +7,6 @@ move its task.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -98,8 +97,8 @@ def status(task: str, *, face: Face) -> None:
     """Where a task stands and what it needs next; without a task, all of them."""
     from sterling.packs.autopilot import door
 
-    if _is_agent():
-        _present_json(face, _ask(task, "next_requirements", {}))
+    if door.is_agent():
+        _present_json(face, door.ask_as_agent("next_requirements", task, {}))
     with face.open_home(read_only=True) as home:
         answer = door.status(home, task)
     _present(face, answer)
@@ -142,8 +141,8 @@ def submit(task: str, kind: str, file: Path, *, face: Face) -> None:
     from sterling.packs.autopilot import door
 
     content = _read_text(file)
-    if _is_agent():
-        _present_json(face, _ask(task, "submit_artifact", {"kind": kind, "content": content}))
+    if door.is_agent():
+        _present_json(face, door.ask_as_agent("submit_artifact", task, {"kind": kind, "content": content}))
     with face.open_home() as home:
         answer = door.submit(home, task, kind, content, judge_tests)
     _present(face, answer)
@@ -162,8 +161,10 @@ def advance(task: str, to: str, evidence: tuple[str, ...], request: str, *, face
     from sterling.cli.task_tests import judge_tests
     from sterling.packs.autopilot import door
 
-    if _is_agent():
-        _present_json(face, _ask(task, "request_advance", {"to": to, "evidence": list(evidence)}, request))
+    if door.is_agent():
+        _present_json(
+            face, door.ask_as_agent("request_advance", task, {"to": to, "evidence": list(evidence)}, request)
+        )
     with face.open_home() as home:
         answer = door.advance(home, task, to, judge_tests, cites=evidence, request=request)
     _present(face, answer)
@@ -181,9 +182,9 @@ def back(task: str, to: str, code: str, cites: tuple[str, ...], words: str, *, f
     from sterling.cli.task_tests import judge_tests
     from sterling.packs.autopilot import door
 
-    if _is_agent():
+    if door.is_agent():
         arguments = {"to": to, "code": code, "cites": list(cites), "words": words}
-        _present_json(face, _ask(task, "request_backtrack", arguments))
+        _present_json(face, door.ask_as_agent("request_backtrack", task, arguments))
     with face.open_home() as home:
         answer = door.back(home, task, to, judge_tests, code=code, cites=cites, words=words)
     _present(face, answer)
@@ -198,8 +199,8 @@ def check(task: str, name: str, *, face: Face) -> None:
     from sterling.cli.task_tests import judge_tests
     from sterling.packs.autopilot import door
 
-    if _is_agent():
-        _present_json(face, _ask(task, "run_check", {"name": name}))
+    if door.is_agent():
+        _present_json(face, door.ask_as_agent("run_check", task, {"name": name}))
     with face.open_home() as home:
         answer = door.run_check(home, task, name, judge_tests)
     _present(face, answer)
@@ -300,23 +301,6 @@ def _order(text: str | None, source: Path | None, given: dict[str, Any]) -> Any:
         risk=given["risk"],
         person=person_name(),
     )
-
-
-def _is_agent() -> bool:
-    return bool(os.environ.get("STERLING_AUTHORITY"))
-
-
-def _ask(task: str, verb: str, arguments: dict[str, Any], request: str = "") -> dict[str, Any]:
-    from sterling.packs.autopilot import door
-
-    path = Path(os.environ["STERLING_AUTHORITY"])
-    ask: dict[str, Any] = {"verb": verb, "task": task, "session": os.environ.get("STERLING_SESSION", "")}
-    if verb in ("request_advance", "request_backtrack"):
-        # A command line is a fresh look: what it acts on is what stands there now.
-        ask["seen"] = door.ask_as_agent(path, {**ask, "verb": "status"})["result"].get("seen")
-    if request:
-        ask["id"] = request
-    return door.ask_as_agent(path, {**ask, "arguments": arguments})
 
 
 def _present_json(face: Face, answer: dict[str, Any]) -> NoReturn:

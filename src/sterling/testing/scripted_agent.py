@@ -9,7 +9,7 @@ A script holds steps; a step belongs to a phase and does one thing:
     submit = "strategy"           write = "src/a.py"
     content = { ... }             text = "..."
 
-Actions: submit, advance, back, check, write, remove, say, ask (any verb), sleep_ms,
+Actions: submit, advance, back, check, write, rename, say, ask (any verb), sleep_ms,
 hang, flood, garbage, crash. `expect` names the code that the answer must have;
 another one ends the process with status 3. `epoch` limits a step to one epoch,
 `duty` to the implementer or the reviewer. In texts `$refusal`, `$check` and
@@ -33,6 +33,7 @@ from typing import Any
 
 from sterling.kernel.canonical import canonical_bytes
 from sterling.packs.autopilot.authority.channel import ask_authority
+from sterling.packs.autopilot.environment import asking_place
 
 __all__ = ["Actor", "ScriptWrong", "load_script", "main"]
 
@@ -54,16 +55,16 @@ class Actor:
 
     socket: Path
     session: str
-    phase: str
-    duty: str
     folder: Path
+    phase: str = ""
+    duty: str = ""
     seen: int | None = None
     epoch: int = 0
     memory: dict[str, str] = field(default_factory=dict)
 
     def ask(self, verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the authority and remember what it answered."""
-        document = {
+        document: dict[str, Any] = {
             "id": f"agent-{secrets.token_hex(8)}",
             "verb": verb,
             "session": self.session,
@@ -136,19 +137,14 @@ def main(argv: list[str]) -> int:
         return 2
     try:
         steps = load_script(Path(argv[1]))
-        actor = Actor(
-            socket=Path(os.environ["STERLING_AUTHORITY"]),
-            session=os.environ["STERLING_SESSION"],
-            phase=os.environ["STERLING_PHASE"],
-            duty=os.environ["STERLING_DUTY"],
-            folder=Path.cwd(),
-        )
-        actor.look()
+        place = asking_place()
+        if place is None:
+            raise ScriptWrong("expected to be started by an authority, found nobody to ask")
+        actor = Actor(socket=place.socket, session=place.session, folder=Path.cwd())
+        told = actor.look()
+        actor.phase, actor.duty = str(told["phase"]), str(told["duty"])
         for step in _mine(actor, steps):
             _follow(actor, step)
-    except KeyError as missing:
-        print(f"expected to be started by an authority, found no {missing}", file=sys.stderr)
-        return 2
     except ScriptWrong as problem:
         print(problem, file=sys.stderr)
         return 2
@@ -211,8 +207,8 @@ def _write(actor: Actor, step: dict[str, Any]) -> None:
     target.write_text(step["text"], encoding="utf-8")
 
 
-def _remove(actor: Actor, step: dict[str, Any]) -> None:
-    (actor.folder / step["remove"]).unlink()
+def _rename(actor: Actor, step: dict[str, Any]) -> None:
+    (actor.folder / step["rename"]).rename(actor.folder / step["to"])
 
 
 def _say(actor: Actor, step: dict[str, Any]) -> None:
@@ -248,7 +244,7 @@ _ACTIONS: Mapping[str, Callable[[Actor, dict[str, Any]], dict[str, Any] | None]]
     "check": _check,
     "ask": _ask,
     "write": _write,
-    "remove": _remove,
+    "rename": _rename,
     "say": _say,
     "sleep_ms": _sleep,
     "hang": _hang,

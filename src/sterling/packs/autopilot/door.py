@@ -34,6 +34,7 @@ __all__ = [
     "check_receipt",
     "counters",
     "export_receipt",
+    "is_agent",
     "new_task",
     "open_tasks",
     "person_name",
@@ -259,11 +260,27 @@ def open_tasks(home: Home) -> list[str]:
     ]
 
 
-def ask_as_agent(socket_path: Path, document: dict[str, Json]) -> dict[str, Json]:
+def is_agent() -> bool:
+    """Whether an authority started this process: then it can only ask."""
+    from sterling.packs.autopilot.environment import asking_place
+
+    return asking_place() is not None
+
+
+def ask_as_agent(verb: str, task: str, arguments: dict[str, Json], request: str = "") -> dict[str, Json]:
     """Ask the authority that started this process. Errors: task.authority-gone."""
     from sterling.packs.autopilot.authority.channel import ask_authority
+    from sterling.packs.autopilot.environment import asking_place
 
-    return ask_authority(socket_path, document)
+    place = asking_place()
+    assert place is not None, "only a process that an authority started can ask"
+    ask: dict[str, Json] = {"verb": verb, "task": task, "session": place.session}
+    if verb in ("request_advance", "request_backtrack"):
+        # A command line is a fresh look: what it acts on is what stands there now.
+        ask["seen"] = ask_authority(place.socket, {**ask, "verb": "status"})["result"].get("seen")
+    if request:
+        ask["id"] = request
+    return ask_authority(place.socket, {**ask, "arguments": arguments})
 
 
 def _ask(

@@ -9,7 +9,6 @@ it, with us, at its time limit, or when it has been silent for too long.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -24,9 +23,8 @@ from sterling.packs.autopilot.errors import AgentUnreachable
 from sterling.packs.autopilot.profile import ProfileLimits
 from sterling.runtime.commands import CommandLimits, CommandNotStarted, run_command
 
-__all__ = ["AgentEnd", "agent_argv", "agent_environment", "run_agent"]
+__all__ = ["AgentEnd", "agent_argv", "run_agent"]
 
-AUTHORITY_VARIABLE = "STERLING_AUTHORITY"
 _LOOK_S = 0.2
 
 
@@ -49,12 +47,6 @@ def agent_argv(argv: Sequence[str], brief: str, brief_file: Path) -> list[str]:
     """The command with its placeholders filled in."""
     known = {"{python}": sys.executable, "{brief}": brief, "{brief_file}": str(brief_file)}
     return [known.get(word, word) for word in argv]
-
-
-def agent_environment(more: Mapping[str, str]) -> dict[str, str]:
-    """The user's environment and where the authority listens; not where the home is."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("STERLING_")}
-    return inherited | dict(more)
 
 
 def run_agent(

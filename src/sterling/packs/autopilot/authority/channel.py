@@ -56,7 +56,6 @@ class Channel:
         self._closing.set()
         self._thread.join(wait_s)
         self._socket.close()
-        self.path.unlink(missing_ok=True)
         if self._defect is not None:
             raise self._defect
 
@@ -121,16 +120,17 @@ class _FrameBroken(Exception):
 
 def _listen(folder: Path) -> socket.socket:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # The caller holds the role `authority`, so a file that lies here is of a dead process.
-    (folder / SOCKET_NAME).unlink(missing_ok=True)
+    fresh = folder / f".{SOCKET_NAME}-{secrets.token_hex(4)}"
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        with _reach(folder / SOCKET_NAME) as address:
+        with _reach(fresh) as address:
             listening.bind(address)
     finally:
         os.umask(before)
     listening.listen(8)
+    # The caller holds the role `authority`, so a socket that lies here already is of a dead process.
+    fresh.replace(folder / SOCKET_NAME)
     return listening
 
 

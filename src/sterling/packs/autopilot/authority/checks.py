@@ -8,19 +8,17 @@ decide anything; its exit does, and for tests ci's verdict does.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sterling.kernel.canonical import Json, canonical_bytes, parse_canonical
 from sterling.kernel.hashing import address_of
 from sterling.kernel.home import Home
 from sterling.packs.autopilot.authority.worktree import WorkTree
+from sterling.packs.autopilot.environment import check_environment
 from sterling.packs.autopilot.ports import TestCase, TestEvidence
 from sterling.packs.autopilot.process.view import CheckView, TaskView
 from sterling.packs.autopilot.profile import Profile
@@ -28,7 +26,6 @@ from sterling.runtime.commands import CommandEnd, CommandLimits, CommandNotStart
 
 __all__ = [
     "Outcome",
-    "check_environment",
     "inputs_of",
     "known_check",
     "read_tests",
@@ -67,7 +64,8 @@ def run_profile_check(
     """Run one command of the profile on a clean copy of a tree and store what it printed."""
     argv = profile.argv(name)
     assert argv is not None, f"the profile has no command {name}"
-    with _scratch(work.folder, name) as folder:
+    with _scratch(work.folder, name) as made:
+        folder = Path(made)
         copy = work.check_out(tree, folder / "copy")
         environment = check_environment(folder)
         out, err = folder / "stdout", folder / "stderr"
@@ -101,7 +99,8 @@ def run_tests(
     """Have the tests of base and tree run and compared by ci; its verdict is the result."""
     argv = profile.argv(TESTS)
     assert argv is not None, "a profile has tests"
-    with _scratch(work.folder, TESTS) as folder:
+    with _scratch(work.folder, TESTS) as made:
+        folder = Path(made)
         base = str(view.facts["base_commit"])
         head = work.lend(folder / "repository", base, tree)
         verdict = evidence(home, TestCase(folder / "repository", base, head, argv, profile.limits.check_s))
@@ -120,23 +119,6 @@ def read_tests(home: Home, document: Mapping[str, Any]) -> tuple[dict[str, str],
     data = home.blobs.get(str(document["tests"]["blob"]))
     found = parse_canonical(data, limit=len(data))
     return found["head"], found["base"]
-
-
-def check_environment(folder: Path) -> dict[str, str]:
-    """The environment of a check: an allow-list, fresh home and temporary folder, fixed locale and seed."""
-    home, temporary = folder / "home", folder / "tmp"
-    home.mkdir(exist_ok=True)
-    temporary.mkdir(exist_ok=True)
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": str(home),
-        "TMPDIR": str(temporary),
-        "TZ": "UTC",
-        "LANG": "C.UTF-8",
-        "LC_ALL": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
 
 
 def _judge(name: str, end: CommandEnd, profile: Profile) -> tuple[str, str]:
@@ -191,11 +173,6 @@ def _limits(profile: Profile) -> CommandLimits:
     )
 
 
-@contextmanager
-def _scratch(folder: Path, name: str) -> Iterator[Path]:
+def _scratch(folder: Path, name: str) -> TemporaryDirectory[str]:
     """A new folder for one execution, gone afterwards; what matters was stored as blobs."""
-    made = Path(tempfile.mkdtemp(prefix=f"check-{name}-", dir=folder))
-    try:
-        yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    return TemporaryDirectory(prefix=f"check-{name}-", dir=folder, ignore_cleanup_errors=True)

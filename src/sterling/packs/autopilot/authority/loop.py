@@ -110,7 +110,7 @@ class Authority:
         return self._say("ok", True, self.facts())
 
     def _next_requirements(self, ask: Ask, who: Who) -> Answer:
-        checks: dict[str, Json] = {"checks": sorted(self.site.profile.commands)}
+        checks: dict[str, Json] = {"checks": sorted(self.site.profile.commands), "duty": who.duty}
         wanted = requirements(self.site.home, self.site.view)
         return self._say("ok", True, self.facts() | wanted | checks)
 

@@ -23,10 +23,8 @@ from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home
 from sterling.kernel.leases import Lease
 from sterling.packs.autopilot.authority.agents import (
-    AUTHORITY_VARIABLE,
     AgentEnd,
     agent_argv,
-    agent_environment,
     run_agent,
 )
 from sterling.packs.autopilot.authority.asks import Answer, Ask
@@ -34,6 +32,7 @@ from sterling.packs.autopilot.authority.brief import brief_text
 from sterling.packs.autopilot.authority.channel import Channel
 from sterling.packs.autopilot.authority.collect import Site
 from sterling.packs.autopilot.authority.loop import Authority, Who
+from sterling.packs.autopilot.environment import AUTHORITY, SESSION, agent_environment
 from sterling.packs.autopilot.errors import RequestInvalid
 from sterling.packs.autopilot.process.machine import PHASES, Phase, Role
 from sterling.packs.autopilot.process.states import TaskState
@@ -195,11 +194,9 @@ def _run_session(
         brief_file.write_text(brief, encoding="utf-8")
         environment = agent_environment(
             {
-                AUTHORITY_VARIABLE: str(channel.path),
-                "STERLING_SESSION": secret,
+                AUTHORITY: str(channel.path),
+                SESSION: secret,
                 "STERLING_TASK": site.view.task,
-                "STERLING_PHASE": str(site.view.phase),
-                "STERLING_DUTY": duty,
                 "STERLING_BRIEF": str(brief_file),
             }
         )

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sterling.packs.autopilot.artifacts.scope import Change, FileChange
+from sterling.packs.autopilot.environment import search_path
 from sterling.packs.autopilot.errors import TreeUnsafe, WorkBroken
 from sterling.packs.autopilot.process.delta import patch_identity
 
@@ -243,7 +244,7 @@ def _environment() -> dict[str, str]:
     """Nothing of the user's settings, no prompt, fixed names and dates: same files, same commit."""
     person = {"NAME": "sterling", "EMAIL": "sterling@localhost", "DATE": "2000-01-01T00:00:00+00:00"}
     return {
-        "PATH": os.environ.get("PATH", os.defpath),
+        "PATH": search_path(),
         "HOME": "/nonexistent",
         "LC_ALL": "C",
         "GIT_CONFIG_NOSYSTEM": "1",
