@@ -63,7 +63,8 @@ import os, time
 def run():
     if os.fork() == 0:
         os.setsid()
-        (out_dir() / "pid").write_text(str(os.getpid()))
+        (out_dir() / "new").write_text(str(os.getpid()))
+        (out_dir() / "new").rename(out_dir() / "pid")
         time.sleep(300)
     while not (out_dir() / "pid").exists():
         time.sleep(0.005)
@@ -109,11 +110,13 @@ def run():
         os.setsid()
         if os.fork() == 0:
             os.setsid()
-            (out_dir() / "grandchild").write_text(str(os.getpid()))
+            (out_dir() / "new").write_text(str(os.getpid()))
+            (out_dir() / "new").rename(out_dir() / "grandchild")
             time.sleep(300)
         os._exit(0)
     os.wait()
-    (out_dir() / "worker").write_text(str(os.getpid()))
+    (out_dir() / "newer").write_text(str(os.getpid()))
+    (out_dir() / "newer").rename(out_dir() / "worker")
     time.sleep(300)
 '''
 limits = {"memory_bytes": 1 << 28, "wall_ms": 600_000, "processes": 8}

@@ -101,7 +101,10 @@ def _be_guard(
 
 
 def _reap(guards: set[int]) -> None:
-    """Collect guards that ended. After one that did not end by itself, kill what it left to us."""
+    """Collect who ended. After a guard that was killed, and after each orphan it left, kill what came to us.
+
+    An orphan's own children come only when it is dead, so each death looks again.
+    """
     strays = False
     while True:
         try:
@@ -110,7 +113,7 @@ def _reap(guards: set[int]) -> None:
             break
         if pid == 0:
             break
-        strays = strays or (pid in guards and status != 0)
+        strays = strays or pid not in guards or status != 0
         guards.discard(pid)
     if strays:
         for child in children_of(os.getpid()):
