@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from sterling.packs.ci import door as ci
 from sterling.testing.console import Example, compare, examples, mask, run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -26,6 +28,7 @@ def name(page: Path) -> str:
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=name)
 def test_every_command_of_a_page_prints_what_the_page_says(page: Path, tmp_path: Path) -> None:
     (tmp_path / "samples").symlink_to(ROOT / "samples")
+    ci.make_sample(tmp_path / "repository")
     environment = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "STERLING_HOME": str(tmp_path / "home"),
@@ -80,3 +83,25 @@ def test_examples_are_found_with_their_output() -> None:
     text = "x\n```console\n$ one\nout\n$ two\n```\n```\n$ not\n```\n"
 
     assert list(examples(text)) == [Example(3, "one", ("out",)), Example(5, "two", ())]
+
+
+@pytest.mark.slow
+def test_the_picture_in_the_readme_is_what_the_command_writes(tmp_path: Path) -> None:
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "STERLING_HOME": str(tmp_path / "home"),
+    }
+    commands = (
+        "sterling ingest samples/recall",
+        "sterling drain --force --set governor.cpu_limit_bp=0 --set governor.ram_limit_bp=0",
+        'sterling ask "How many tests passed in build 4817?" --crop answer.png',
+    )
+    for command in commands:
+        run(Example(0, command, ()), folder=tmp_path, environment=environment)
+
+    with (
+        Image.open(tmp_path / "answer.png") as made,
+        Image.open(ROOT / "docs" / "tour" / "answer.png") as shown,
+    ):
+        assert made.size == shown.size and made.tobytes() == shown.tobytes()

@@ -25,7 +25,8 @@ _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( ?[A-Z]{2,5}|Z)?"), "TIME"),
     (re.compile(r"\b\d+(\.\d+)? ?(ms|s|min)\b"), "DURATION"),
     (re.compile(r"(/[\w.-]+)*/(tmp|pytest-[\w-]+|var)(/[\w.-]+)+"), "PATH"),
-    (re.compile(r"\b\d+ entries\b"), "N entries"),
+    (re.compile(r"\b\d+ (entries|blobs|claims)\b"), r"N \1"),
+    (re.compile(r"\banchored to \d+\b"), "anchored to N"),
     (re.compile(r"\bpid \d+\b"), "pid N"),
 )
 
@@ -60,7 +61,7 @@ def run(example: Example, *, folder: Path, environment: dict[str, str]) -> str:
     done = subprocess.run(
         ["bash", "-c", example.command],
         cwd=folder,
-        env={**os.environ, **environment, "COLUMNS": "110", "NO_COLOR": "1", "TERM": "dumb"},
+        env={**os.environ, **environment, "COLUMNS": "110", "NO_COLOR": "1", "TERM": "xterm"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
