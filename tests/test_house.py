@@ -21,9 +21,27 @@ FUNCTION_LINES_MAX = 70
 DELETIONS = {
     "kernel/blobs.py": "incoming files, before they are evidence",
     "kernel/home.py": "a home that did not come to be",
+    "cli/tour/tamper.py": "attacks on a copy of a demo home",
+    "packs/ci/baseline_file.py": "a file that did not grow to its end",
+    "packs/ci/checkout.py": "a scratch index of git",
+    "packs/ci/runner.py": "a scratch checkout outside every home",
+    "testing/forged_ledgers.py": "attacks on generated homes",
 }
-# What may read the environment beyond the terminal's own habits.
-ENVIRONMENT = {"kernel/home.py", "cli/words.py", "cli/progress.py"}
+# What may read the environment, and what for; settings come from the home's file alone.
+ENVIRONMENT = {
+    "kernel/home.py": "STERLING_HOME",
+    "kernel/standalone_verify.py": "the user's state folder",
+    "cli/words.py": "the terminal's habits",
+    "cli/progress.py": "the terminal's habits",
+    "cli/tour/stage.py": "handed to a child process",
+    "packs/autopilot/environment.py": "handed to a child process; an agent's socket",
+    "packs/ci/checkout.py": "handed to git",
+    "packs/ci/environment.py": "the allow-list handed to a test run",
+    "packs/ci/sample.py": "handed to git",
+    "runtime/signal_sources.py": "the display and the terminal to look at",
+    "testing/console.py": "handed to a child process",
+    "testing/forged_ledgers.py": "the user's state folder",
+}
 
 
 def relative(path: Path) -> str:

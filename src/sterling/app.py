@@ -156,8 +156,8 @@ def _mode_now(home: Home) -> tuple[str, str, str]:
     from sterling.runtime.governor_settings import GovernorSettings
     from sterling.runtime.modes import choose_mode
     from sterling.runtime.reasons import sentence_of
-    from sterling.runtime.signals import sample
     from sterling.runtime.signal_sources import default_sources
+    from sterling.runtime.signals import sample
 
     settings = GovernorSettings.from_config(home.config)
     sources = default_sources(settings)

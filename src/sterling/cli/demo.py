@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ def command(out: Path, only: str | None, pause: bool, *, face: Face) -> None:
     told: list[Told] = []
     for scene in _chosen(only):
         told.append(scene.perform(stage))
-        if pause and click.get_text_stream("stdin").isatty():
+        if pause and sys.stdin.isatty():
             click.pause(err=True)
     verified = stage.run("verify", "--blobs", expect=(0, 3, 4))
     _finish(face, out, told, verified.exit, verified.data)
