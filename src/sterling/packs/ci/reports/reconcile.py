@@ -136,6 +136,8 @@ def _with_signatures(stated: Sequence[Reading]) -> Mapping[str, Result]:
     if not ordered:
         return {}
     best, *others = ordered
+    if not others:
+        return best.tests
     tests = dict(best.tests)
     for other in others:
         for name, result in other.tests.items():
@@ -160,7 +162,8 @@ def _signed(
 ) -> str:
     if facets["failing_ids"] != COMPLETE:
         return facets["signatures"]
-    signed = all(result.signature for result in tests.values() if result.outcome in FAILING)
+    failing = [result for result in tests.values() if result.outcome in FAILING]
+    signed = all(result.signature for result in failing)
     return COMPLETE if signed and all(found.signature for found in collectors.values()) else PARTIAL
 
 
