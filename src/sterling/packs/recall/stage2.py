@@ -41,6 +41,7 @@ __all__ = [
     "ReadReport",
     "ReadingSource",
     "job_key",
+    "last_failure",
     "read_all",
     "reading_plugin",
     "unread_frames",
@@ -145,6 +146,15 @@ def unread_frames(home: Home, limit: int) -> list[tuple[str, int]]:
         if not home.read_only:
             raise
     return [(frame, 0) for frame in _unread_by_ledger(home)[:limit]]
+
+
+def last_failure(home: Home) -> tuple[str, str] | None:
+    """Code and sentence with which the last try on the oldest unread frame failed, or None."""
+    frames = unread_frames(home, 1)
+    entry = home.ledger.newest(f"job/{job_key(frames[0][0])}") if frames else None
+    if entry is None or entry.payload["end"] != "failed":
+        return None
+    return str(entry.payload["reason"]), str(entry.payload["because"])
 
 
 def read_all(

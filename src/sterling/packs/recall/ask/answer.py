@@ -8,7 +8,7 @@ something was not looked at, the answer says what, and which command looks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sterling.kernel.batch import Batch
 from sterling.kernel.canonical import Json
@@ -27,6 +27,7 @@ from sterling.packs.recall.moments import zone_of
 from sterling.packs.recall.reasons import REASONS, Reason
 from sterling.packs.recall.search.index import RecallIndex, open_index
 from sterling.packs.recall.search.support import supports
+from sterling.packs.recall.stage2 import last_failure
 from sterling.packs.recall.time.parse import TimeParse, parse
 from sterling.packs.recall.time.window import Window
 from sterling.runtime.plan import of_phases
@@ -37,6 +38,7 @@ __all__ = ["Answer", "answer"]
 _PHASES = (("understand", ()), ("search", ("understand",)), ("check", ("search",)), ("answer", ("check",)))
 _TRIES_MAX = 3
 _QUESTION_KEPT = 4000
+_DROP_SLACK = 0.001
 _MISS_LEAST = 0.35
 _MISSES_MAX = 3
 _TIME_REFUSALS = frozenset({Reason.TIME_FUTURE})
@@ -117,7 +119,7 @@ class _Asking:
             return self._keep(heard, None, stop, [], [], coverage, [], [])
         seen = self._search(heard)
         coverage = coverage_of(self._index.connection, seen.heard.windows)
-        gaps = gaps_of(self._index.connection, seen.heard.windows, coverage)
+        gaps = self._gaps(seen.heard, coverage)
         claims, dropped = self._claim(seen)
         verdict = decide(
             seen.heard.plan.operator, [claim["check"]["verdict"] for claim in claims], len(dropped), gaps
@@ -164,6 +166,20 @@ class _Asking:
         question = Question(self._index.connection, heard.plan, found, heard.windows, heard.zone)
         return _Seen(heard, found, tuple(propose(question)))
 
+    def _gaps(self, heard: _Heard, coverage: Coverage) -> list[Gap]:
+        """What was not looked at; frames whose last reading failed are named by what failed."""
+        gaps = gaps_of(self._index.connection, heard.windows, coverage)
+        unread = next((gap for gap in gaps if gap.reason is Reason.READING_MISSING), None)
+        failed = None if unread is None else last_failure(self._home)
+        if unread is None or failed is None:
+            return gaps
+        code, because = failed
+        reason = Reason(code) if code in (str(item) for item in Reason) else unread.reason
+        sentence = f"{unread.sentence} The last try ended with {code}: {because}"
+        return [
+            replace(gap, reason=reason, sentence=sentence[:600]) if gap is unread else gap for gap in gaps
+        ]
+
     # Claiming
 
     def _claim(self, seen: _Seen) -> tuple[list[dict[str, Json]], list[dict[str, Json]]]:
@@ -175,6 +191,8 @@ class _Asking:
         for proposal in seen.proposals:
             if len(dropped) >= _TRIES_MAX or (claims and not several):
                 break
+            if dropped and proposal.score < seen.proposals[0].score - _DROP_SLACK:
+                break  # The next best is about something else; a guess is worse than none.
             screen, spans, _ = proposal.places[0]
             quoted = proposal.text if proposal.kind not in (SEEN_AT, "count") else proposal.candidate.text
             if not is_entailed(quoted, screen, spans, seen.found.terms):

@@ -22,7 +22,13 @@ from sterling.kernel.records import Source
 from sterling.packs.recall.ask.cite import boxes_of
 from sterling.packs.recall.ocr.agree import Agreement, agree
 from sterling.packs.recall.ocr.language import find_language_folder
-from sterling.packs.recall.ocr.reading import SECOND_LOOK, load_reading, put_text, reading_inputs
+from sterling.packs.recall.ocr.reading import (
+    ReadingSettings,
+    load_reading,
+    put_text,
+    reading_inputs,
+    second_look,
+)
 from sterling.packs.recall.pixels.read import Box
 from sterling.packs.recall.search.index import RecallIndex
 from sterling.packs.recall.search.screens import Screen
@@ -91,7 +97,9 @@ class Checker:
         from sterling.runtime.registry import load_registry
 
         frame = self._home.records.get(screen.frame)
-        folder = find_language_folder(SECOND_LOOK.languages)
+        heights = sorted(box[3] - box[1] for box in regions)
+        settings = second_look(heights[len(heights) // 2])
+        folder = find_language_folder(settings.languages)
         plugin = load_registry("recall").get("recall", PLUGIN_ID)
         with tempfile.TemporaryDirectory(prefix="sterling-check-") as scratch, LocalEngine(1) as engine:
             task = Task(
@@ -99,7 +107,7 @@ class Checker:
                 plugin=plugin,
                 provider="sterling.packs.recall.provider",
                 inputs=reading_inputs(self._home, frame, folder, regions),
-                settings=SECOND_LOOK.as_json(),
+                settings=settings.as_json(),
                 out_dir=Path(scratch) / "out",
             )
             (end,) = engine.run([task])
@@ -107,7 +115,7 @@ class Checker:
                 return Check("single", because=f"{end.reason or end.end}: {end.message}")
             size = (int(frame.document["width"]), int(frame.document["height"]))
             reading = load_reading(task.out_dir / "reading.json", *size)
-        return self._keep(screen, spans, regions, reading, f"{plugin.id}@{plugin.version}")
+        return self._keep(screen, spans, regions, reading, settings, f"{plugin.id}@{plugin.version}")
 
     def _keep(
         self,
@@ -115,12 +123,13 @@ class Checker:
         spans: Sequence[tuple[int, int]],
         regions: Sequence[Box],
         reading: dict[str, Json],
+        settings: ReadingSettings,
         plugin: str,
     ) -> Check:
-        first = [word for start, end in spans for word in screen.body[start:end].split()]
+        first = _whole_words(screen, spans)
         agreement = agree(first, [str(token["text"]) for token in reading["tokens"]])
         batch = Batch(run=self._run, step=self._step)
-        text = put_text(self._home, batch, screen.frame, reading, SECOND_LOOK, plugin=plugin, regions=regions)
+        text = put_text(self._home, batch, screen.frame, reading, settings, plugin=plugin, regions=regions)
         document = _document(screen, spans, text.id, agreement)
         sources = [
             Source("frame", record=screen.frame),
@@ -131,6 +140,15 @@ class Checker:
         self._home.ledger.commit(batch)
         second = " ".join(pair.second for pair in agreement.pairs if pair.second)
         return Check("agreed" if agreement.agreed else "disagreed", ref.id, second)
+
+
+def _whole_words(screen: Screen, spans: Sequence[tuple[int, int]]) -> list[str]:
+    """The words that these characters belong to: a reading is of words, a claim may be a part of one."""
+    return [
+        screen.body[first:last]
+        for first, last, _ in screen.spans
+        if any(start < last and end > first for start, end in spans)
+    ]
 
 
 def _document(

@@ -48,7 +48,7 @@ def candidates_of(screen: Screen, terms: Sequence[Term], kind: str, most: int = 
     found: list[Candidate] = []
     asked = {key for term in terms for key in term.keys}
     for support in supports(screen, terms):
-        if support.share < SUPPORT_LEAST or support.missing_must:
+        if support.share < SUPPORT_LEAST or support.lacking:
             continue
         found += _of_segment(screen, support, terms, kind, asked)
     found.sort(key=lambda item: (-round(item.score, 6), len(item.text), item.spans))

@@ -39,13 +39,16 @@ KINDS: dict[str, re.Pattern[str]] = {
     ),
     "ip": re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b"),
     "iban": re.compile(r"\b[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"),
+    "port": re.compile(
+        r"(?<=[\w\]]:)\d{2,5}\b(?![.:]\d)|(?<=port )\d{2,5}\b|(?<=port=)\d{2,5}\b|(?<=Port )\d{2,5}\b"
+    ),
     "phone": re.compile(r"(?<![\w.,-])\+?\(?\d(?=(?:\D{0,2}\d){6})[\d\s()/-]{5,}\d(?![\w.,-]*\d)"),
     "version": re.compile(r"\bv?\d+(?:\.\d+){1,3}(?:[-+.]?(?:rc|alpha|beta|a|b|dev|post)[\d.]*)?\b", re.I),
     "path": re.compile(
         r"(?:~|\.{1,2})?(?:/[\w.@+-]+)+/?|\b[A-Za-z]:\\[^\s\"<>|]+|\b[\w-]+(?:\.[\w-]+)*\.[A-Za-z]\w{0,5}\b"
     ),
     "code": re.compile(
-        r"\b(?=[\w#-]*\d)(?=[\w#-]*[A-Za-z])[\w#]+(?:-[\w#]+)*\b|\b[A-Z]{2,}(?:-[A-Z0-9]+)+\b|#\d+|\b\d{4,}\b"
+        r"\b(?=[\w#-]*\d)(?=[\w#-]*[A-Za-z])[\w#]+(?:-[\w#]+)*\b|\b[A-Z]{2,}(?:-[A-Z0-9]+)+\b|#\d+\b|(?<![\d.,:])\b\d{3,}\b(?![.,:]\d)"
     ),
     "number": re.compile(rf"(?<![\w.,/:-])(?:[$€£¥]\s?)?(?:{_AMOUNT})(?:\s?[%$€£¥])?(?![\d/:-])"),
     "place": re.compile(
@@ -63,7 +66,7 @@ KINDS: dict[str, re.Pattern[str]] = {
 FALLBACKS: dict[str, tuple[str, ...]] = {
     "money": ("money", "number"),
     "percent": ("percent", "number"),
-    "code": ("code", "number"),
+    "code": ("code",),
     "number": ("number",),
     "date": ("date", "time"),
     "time": ("time", "date"),
@@ -73,6 +76,7 @@ FALLBACKS: dict[str, tuple[str, ...]] = {
     "url": ("url", "path"),
     "email": ("email",),
     "phone": ("phone",),
+    "port": ("port", "number"),
     "iban": ("iban",),
     "path": ("path", "url", "any"),
     "person": ("person", "any"),
@@ -80,6 +84,11 @@ FALLBACKS: dict[str, tuple[str, ...]] = {
     "command": ("command", "any"),
     "any": ("any",),
 }
+
+
+# A figure or a code glued to a stray sign is a piece of something that was read wrongly.
+_FREESTANDING = frozenset({"code", "number", "version", "date", "time", "port", "percent", "duration"})
+_NEIGHBOURS = frozenset(" \t\n\"'()[]{}<>=:/@,;.!?%|#$€£¥+-–—_~*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,14 @@ def spans_of_kind(kind: str, text: str) -> list[Span]:
             end -= 1
         while start < end and text[start] == " ":
             start += 1
-        if start < end:
+        if start < end and (kind not in _FREESTANDING or _stands_free(text, start, end)):
             found.append(Span(start, end, kind))
     return found
+
+
+def _stands_free(text: str, start: int, end: int) -> bool:
+    """Whether blanks or usual marks stand around a span (a unit may follow it)."""
+    before, after = text[start - 1 : start], text[end : end + 1]
+    if before in ("$", "€", "£", "¥") and not text[start].isdigit():
+        return False
+    return (not before or before in _NEIGHBOURS) and (not after or after in _NEIGHBOURS or after.isalpha())

@@ -25,21 +25,23 @@ STOPWORDS = words_from(
     "find found see saw seen look looked looking read say says said saying state stated mention mentioned "
     "mentions appear appeared appears display displayed displays view viewed visible screen screens "
     "screenshot window windows page pages app application please according exactly currently called named "
-    "name names value listed contain contained contains was were seen go went get got use used using come "
-    "came make made belong belongs written writes last latest first earliest time times moment recently "
-    "previously earlier ago something thing things anything everything kind kinds sort type total-of"
+    "name names value listed contain contained contains go went get got use used using come came make "
+    "made belong belongs written writes last latest first earliest time times moment recently previously "
+    "earlier ago something thing things anything everything kind kinds sort type"
 )
 
 # Words that name a kind of thing, and verbs that say little: they count only where a screen holds them.
 LIGHT = words_from(
-    "amount number no nr code id identifier date day long much many percent percentage share email e-mail "
-    "mail address phone telephone mobile tel fax url link website site web path file folder directory "
-    "filename command run runs running work works working happen happens happened take takes took taken "
-    "need needs require requires serve serves plan plans planned schedule scheduled hold holds held keep "
-    "keeps kept start starts end ends cost costs stay live provide provides support supports handle "
-    "handles deliver delivers want try help let put set turn become remain seem exist expect expected "
-    "occur occurs occurred begin begins finish finished reach call hash reference ref version iban ip sha "
-    "person people man woman text word words line row column entry item items field cell section part"
+    "current new old final exact full overall main whole entire complete actual present own server "
+    "service system program user machine computer device commit port amount number no nr code id "
+    "identifier date day long much many percent percentage share email e-mail mail address phone "
+    "telephone mobile tel fax url link website site web path file folder directory filename command run "
+    "runs running work works working happen happens happened take takes took taken need needs require "
+    "requires serve serves plan plans planned schedule scheduled hold holds held keep keeps kept start "
+    "starts end ends cost costs stay live provide provides support supports handle handles deliver "
+    "delivers want try help let put set turn become remain seem exist expect expected occur occurs "
+    "occurred begin begins finish finished reach call hash reference ref version iban ip sha person "
+    "people man woman text word words line row column entry item items field cell section part"
 )
 
 # What a question asks for; the first phrase that fits decides.
@@ -65,13 +67,15 @@ KIND_PHRASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bhow much\b|\bprices?\b|\bcosts?\b|\bamounts?\b|\bfees?\b|\bsalary\b|\bbudget\b", "money"),
         (r"\b(?:what|which) (?:date|day)\b|\bdeadline\b|\bdue date\b|\bdate\b|\bbirthday\b", "date"),
         (r"\b(?:what|which) time\b|\bo'?clock\b", "time"),
-        (r"^when\b|\bwhen (?:is|was|does|did|will)\b", "date"),
+        (r"^when\b|\bby when\b|\bwhen (?:is|was|are|were|does|did|do|will|must|should)\b", "date"),
         (r"\bhow many\b|\bnumber of\b|\bcount of\b", "number"),
         (
             r"\bidentifier\b|\b(?:\w+ )(?:code|id|hash|reference)\b|\breference number\b|\bserial number\b",
             "code",
         ),
-        (r"\bport\b|\bnumber\b|\btotal\b|\bsum\b|\bquantity\b|\bscore\b", "number"),
+        (r"\bport\b", "port"),
+        (r"\b(?:what|which) commit\b", "code"),
+        (r"\bnumber\b|\btotal\b|\bsum\b|\bquantity\b|\bscore\b", "number"),
         (r"\b(?:what|which) command\b", "command"),
         (r"^where\b|\b(?:in|to|at) (?:which|what) (?:city|town|place|country)\b", "place"),
         (r"^who\b|\bwhom\b|\bwhose\b|\bby who\b", "person"),

@@ -128,7 +128,7 @@ def _best_place(screen: Screen, question: Question) -> Candidate | None:
     rated: list[Support] = [
         support
         for support in supports(screen, question.found.terms)
-        if support.share >= SUPPORT_LEAST and not support.missing_must
+        if support.share >= SUPPORT_LEAST and not support.lacking
     ]
     if not rated:
         return None

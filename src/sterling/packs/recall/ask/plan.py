@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sterling.packs.recall.ask.lexicon import (
     KIND_PHRASES,
@@ -41,13 +41,15 @@ _QUOTED = re.compile(r"[\"“‘']([^\"”’']{2,120})[\"”’'](?!\w)")
 class Wanted:
     """A word to look for.
 
-    `must`: it has to stand on the answer's screen; `soft`: it counts only where a screen holds it.
+    `must`: it has to stand on the answer's screen; `soft`: it counts only where a screen holds it;
+    `follows`: it stands right behind the word before it, as in one name.
     """
 
     text: str
     keys: tuple[str, ...]
     must: bool
     soft: bool
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ def _wanted(text: str) -> tuple[list[Wanted], list[str]]:
     words = words_of(text, parts=False)
     shouting = all(word.text.isupper() for word in words if word.text.isalpha())
     head = _head(words)
+    last = -2
     found: dict[tuple[str, ...], Wanted] = {}
     remainder: list[str] = []
     for number, word in enumerate(words):
@@ -116,9 +119,11 @@ def _wanted(text: str) -> tuple[list[Wanted], list[str]]:
             or _stands_out(word, first=number == 0, shouting=shouting)
         )
         keys = _keys(bare)
-        found.setdefault(keys, Wanted(word.text, keys, must, not must and bare in LIGHT))
+        follows = last == number - 1 and text[words[number - 1].end : word.start] == " "
+        found.setdefault(keys, Wanted(word.text, keys, must, not must and bare in LIGHT, follows))
+        last = number
     if found and all(item.soft for item in found.values()):
-        found = {keys: Wanted(item.text, keys, item.must, False) for keys, item in found.items()}
+        found = {keys: replace(item, soft=False) for keys, item in found.items()}
     return list(found.values()), remainder
 
 
@@ -133,7 +138,7 @@ def _head(words: Sequence[Word]) -> int:
         if text == "which" or (text == "what" and texts[number + 1] not in _BEING):
             here = texts[number + 1]
             return number + 1 if here not in STOPWORDS and here not in LIGHT else -1
-        if text in ("what", "what's") and texts[number + 1] in _BEING:
+        if text in ("what", "what's", "who") and texts[number + 1] in _BEING:
             group = []
             for later in range(number + 2, len(texts)):
                 if texts[later] in _GROUP_ENDS:

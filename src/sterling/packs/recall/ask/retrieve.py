@@ -53,7 +53,7 @@ def find_screens(
     allowed = _frames_in(connection, windows)
     holders = [_holders(connection, wanted) for wanted in plan.wanted]
     terms = tuple(
-        Term(wanted.text, wanted.keys, rarity(len(held), total), wanted.must, wanted.soft)
+        Term(wanted.text, wanted.keys, rarity(len(held), total), wanted.must, wanted.soft, wanted.follows)
         for wanted, held in zip(plan.wanted, holders, strict=True)
     )
     weights: dict[int, float] = {}

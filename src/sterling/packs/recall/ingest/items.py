@@ -113,6 +113,7 @@ def _image_item(file: Path, name: str, zone: str) -> Item:
         return Item(name, file, None, file_us)
     try:
         said = _sidecar(sidecar)
+        zone_of(said.get("zone", zone))
         at_us = moment_us(said["ts"], said.get("zone", zone)) if "ts" in said else None
     except (ValueError, MomentInvalid, ZoneUnknown) as problem:
         return Item(name, file, None, file_us, refusal=f"{sidecar.name}: {problem}")
@@ -210,6 +211,7 @@ def _set_item(folder: Path, number: int, document: dict[str, Json], zone: str) -
         said = _words(document, f"line {number}")
         if "ts" not in said:
             raise ValueError("expected ts, found none")
+        zone_of(said.get("zone", zone))
         at_us = moment_us(said["ts"], said.get("zone", zone))
     except (ValueError, MomentInvalid, ZoneUnknown) as problem:
         raise bad_line(frames, number, str(problem)) from problem

@@ -24,7 +24,6 @@ from sterling.packs.recall.search.words import NORMALIZER
 __all__ = [
     "FULL_FRAME",
     "KNOWN_WORDS",
-    "SECOND_LOOK",
     "EngineBlind",
     "ReadingInvalid",
     "ReadingSettings",
@@ -32,6 +31,7 @@ __all__ = [
     "put_state",
     "put_text",
     "reading_inputs",
+    "second_look",
     "tokens_of",
 ]
 
@@ -75,7 +75,15 @@ class ReadingSettings:
 
 
 FULL_FRAME = ReadingSettings(("eng",), 15_000, "sparse")
-SECOND_LOOK = ReadingSettings(("eng",), 28_000, "block")
+_SECOND_HEIGHT = 40  # Pixels that a line of text has in the second look, whatever it had on the screen.
+
+
+def second_look(height: int) -> ReadingSettings:
+    """How pixels with lines of this height are read the second time: always in another size than first."""
+    scale_bp = min(40_000, max(10_000, _SECOND_HEIGHT * 10_000 // max(1, height)))
+    if abs(scale_bp - FULL_FRAME.scale_bp) < FULL_FRAME.scale_bp // 5:
+        scale_bp = 20_000
+    return ReadingSettings(FULL_FRAME.languages, scale_bp, "block")
 
 
 def reading_inputs(home: Home, frame: Record, folder: Path, regions: Sequence[Box] = ()) -> dict[str, Json]:
