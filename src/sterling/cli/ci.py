@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from sterling.cli import ci_text
 from sterling.cli import face as faces
 from sterling.cli.face import Face
-
-if TYPE_CHECKING:
-    from sterling.packs.ci.runner import Order
 
 __all__ = ["command"]
 
@@ -76,14 +73,14 @@ def run(revision: str, worktree: bool, *, face: Face, **given: Any) -> None:
     Exit 0 if every test passed, 1 if tests failed or the run broke, 4 if the run
     says nothing about the tests.
     """
-    from sterling.packs.ci import door, results
+    from sterling.packs.ci import door
 
     if revision and worktree:
         raise click.UsageError("--at and --worktree exclude each other.")
     order = _order(given, revision)
     with face.open_home(create=True) as home:
         face.say("running the tests in a clean copy")
-        answer = results.ran_json(door.run_tests(order, home=home))
+        answer = door.ran_json(door.run_tests(order, home=home))
     face.present(answer, contract="ci.ran@1.0", text=ci_text.ran(answer), exit=answer["exit_status"])
 
 
@@ -101,11 +98,11 @@ def ingest(reports: tuple[str, ...], exit_code: int | None, folder: Path, *, fac
     installed. Exit 0 if they were read, 1 if they contradict each other, 2 if one is
     no report (empty, hostile, of no known shape), 4 if one is torn.
     """
-    from sterling.packs.ci import door, results
+    from sterling.packs.ci import door
 
     with face.open_home(create=True) as home:
         found = door.ingest(reports, home=home, exit_code=exit_code, folder=folder)
-    answer = results.ingested_json(found.facts, record=found.record, run=found.run)
+    answer = door.ingested_json(found)
     text = ci_text.ingested(answer)
     face.present(answer, contract="ci.ingested@1.0", text=text, exit=answer["exit_status"])
 
@@ -134,7 +131,7 @@ def capture(revision: str, repeat: int, out: Path | None, *, face: Face, **given
 
     Exit 0 if it is healthy, 1 if it is not: then it is kept for reading only.
     """
-    from sterling.packs.ci import door, results
+    from sterling.packs.ci import door
 
     order = _order(given, revision)
     with face.open_home(create=True) as home:
@@ -142,7 +139,7 @@ def capture(revision: str, repeat: int, out: Path | None, *, face: Face, **given
         found = door.capture_baseline(order, home=home, repeat=repeat)
     if out is not None:
         door.write_baseline(found.baseline, out)
-    answer = results.baseline_json(
+    answer = door.baseline_json(
         found.baseline, record=found.record.id, run=found.run, file="" if out is None else str(out)
     )
     status = 0 if answer["healthy"] else 1
@@ -155,14 +152,14 @@ def capture(revision: str, repeat: int, out: Path | None, *, face: Face, **given
 def show(name: str, *, face: Face) -> None:
     """Show a baseline, its seal checked first. Exit 3 if the seal is broken."""
     from sterling.kernel.home import is_home
-    from sterling.packs.ci import door, results
+    from sterling.packs.ci import door
 
     if Path(name).exists() or not is_home(face.home_path):
         found, record = door.read_baseline(name, home=None)
     else:
         with face.open_home(read_only=True) as home:
             found, record = door.read_baseline(name, home=home)
-    answer = results.baseline_json(found, record=record, file="" if record else name)
+    answer = door.baseline_json(found, record=record, file="" if record else name)
     face.present(answer, contract="ci.baseline-shown@1.0", text=ci_text.baseline(answer))
 
 
@@ -205,7 +202,7 @@ def verdict(
     --exit-code N --baseline FILE` for reports that are there already. Exit 0 pass,
     1 fail, 3 evidence was tampered with, 4 cannot judge.
     """
-    from sterling.packs.ci import door, results
+    from sterling.packs.ci import door
 
     if not given["argv"]:
         if not given["reports"] or baseline_file is None:
@@ -235,7 +232,7 @@ def verdict(
         )
         with face.open_home(create=True) as home:
             found = door.assess_change(request, home=home, say=face.say)
-    answer = results.verdict_json(found)
+    answer = door.verdict_json(found)
     face.present(answer, contract="ci.verdict@1.0", text=ci_text.verdict(answer), exit=answer["exit"])
 
 
@@ -257,7 +254,7 @@ def explain(decision: str, *, face: Face) -> None:
     face.present(answer, contract="ci.explained@1.0", text=text, exit=status)
 
 
-def _order(given: dict[str, Any], revision: str) -> Order:
+def _order(given: dict[str, Any], revision: str) -> Any:
     from sterling.packs.ci import door
 
     return door.order_tests(

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sterling.cli import ci_text
 from sterling.cli.main import main
 from sterling.kernel.contracts import load_contracts
 from sterling.kernel.home import init_home, open_home
@@ -73,6 +74,9 @@ def test_the_sample_tells_its_story_in_three_exits(
         "tests/test_fines.py::test_one_day_late_costs_the_daily_rate": "new_fail",
     }
     assert value["counts"] == {"fixed": 1, "new_fail": 1, "same": 10}
+    page = (Path(__file__).resolve().parents[3] / "docs/concepts/ci.md").read_text(encoding="utf-8")
+    shown = page.partition("--at broken -- python -m pytest\n")[2].partition("  ...\n")[0]
+    assert ci_text.verdict(value).startswith(shown) and shown.count("\n") == 3
     assert mended[1].splitlines()[0].endswith("ok  no regression")
     assert "ci.no-baseline" in unknown[1].splitlines()[0]
     assert "next: Capture the base now" in unknown[1]

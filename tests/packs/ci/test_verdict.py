@@ -41,99 +41,96 @@ def test_a_green_head_without_a_baseline_cannot_be_judged(facts: MakeFacts) -> N
     assert "--capture-missing" in verdict.hint
 
 
-# One row a gate and outcome: how the case is bent, and the code it must give.
-def _rows() -> list[tuple[str, str, str, Callable[[MakeFacts], Case]]]:
-    def broken(f: MakeFacts) -> Case:
-        return case_of(f(GREEN), f(GREEN), broken=(("ci.evidence-tampered", "x"),))
+Bend = Callable[[MakeFacts], Case]
 
-    def baseline(state: str, **more: bool) -> Callable[[MakeFacts], Case]:
-        return lambda f: Case(f(GREEN), BaselineCase(state, facts=f(GREEN), **more))
 
-    def head(**options: object) -> Callable[[MakeFacts], Case]:
-        tests = options.pop("tests", GREEN)
-        return lambda f: case_of(f(GREEN), f(tests, **options))
+def broken(f: MakeFacts) -> Case:
+    return case_of(f(GREEN), f(GREEN), broken=(("ci.evidence-tampered", "x"),))
 
-    rows = [
-        ("integrity", "ok", "", head()),
-        ("integrity", "failed", "ci.evidence-tampered", broken),
-        ("integrity", "failed", "ci.baseline-tampered", baseline("tampered")),
-        ("noop", "na", "ci.change-not-claimed", head()),
-        ("noop", "ok", "", lambda f: case_of(f(GREEN), f(GREEN), expects_change=True)),
-        (
-            "noop",
-            "failed",
-            "ci.noop",
-            lambda f: replace(case_of(f(GREEN), f(GREEN), expects_change=True), head_tree="t0"),
-        ),
-        (
-            "noop",
-            "na",
-            "ci.tree-unmeasured",
-            lambda f: replace(case_of(f(GREEN), f(GREEN), expects_change=True), head_tree=""),
-        ),
-        ("collection", "ok", "", head()),
-        ("collection", "failed", "ci.collect-error", head(collectors={"b.py": "c"})),
-        (
-            "collection",
-            "failed",
-            "ci.collect-error",
-            head(collectors={"b.py": "c"}, facets={"collectors": "partial"}),
-        ),
-        ("collection", "na", "ci.facet-incomplete", head(facets={"collectors": "absent"})),
-        ("collection", "na", "ci.report-torn", head(fault="ci.report-torn")),
-        ("exit", "ok", "", head()),
-        ("exit", "failed", "ci.exit-contradicts-report", head(tests={"a::x": "failed"}, status=0)),
-        ("exit", "failed", "ci.exit-contradicts-report", head(status=1)),
-        ("exit", "failed", "ci.exit-contradicts-report", head(collectors={"b.py": "c"}, status=0)),
-        (
-            "exit",
-            "failed",
-            "ci.no-tests-ran",
-            lambda f: case_of(f(GREEN), replace(f(GREEN), tests={}, tally={})),
-        ),
-        ("exit", "failed", "ci.no-tests-ran", head(tests={"a::x": "skipped"})),
-        ("exit", "failed", "ci.no-tests-ran", head(status=5)),
-        ("exit", "failed", "ci.interrupted", head(status=2)),
-        ("exit", "failed", "ci.collect-error", head(status=2, collectors={"b.py": "c"})),
-        ("exit", "failed", "ci.timed-out", head(exit_class="timed_out", fault="ci.report-missing")),
-        ("exit", "failed", "ci.out-of-memory", head(exit_class="out_of_memory")),
-        ("exit", "failed", "ci.crashed", head(exit_class="crashed")),
-        ("exit", "failed", "ci.killed", head(exit_class="killed")),
-        ("exit", "failed", "ci.report-missing", head(fault="ci.report-missing")),
-        ("exit", "failed", "ci.report-stale", head(fault="ci.report-stale")),
-        ("exit", "failed", "ci.rendering-conflict", head(fault="ci.rendering-conflict")),
-        ("exit", "na", "ci.report-torn", head(fault="ci.report-torn")),
-        ("exit", "na", "ci.report-empty", head(fault="ci.report-empty")),
-        ("exit", "na", "ci.report-hostile", head(fault="ci.report-hostile")),
-        ("exit", "na", "ci.not-started", head(exit_class="not_started")),
-        ("exit", "na", "ci.exit-unknown", head(exit_class="unknown")),
-        ("exit", "na", "ci.facet-incomplete", head(facets={"tally": "partial"})),
-        ("exit", "failed", "ci.harness-broken-by-change", head(status=4)),
-        ("exit", "na", "ci.harness-fault", lambda f: case_of(None, f(GREEN, status=3))),
-        ("baseline", "ok", "", head()),
-        ("baseline", "na", "ci.no-baseline", lambda f: case_of(None, f(GREEN))),
-        ("baseline", "na", "ci.baseline-unhealthy", baseline("unhealthy")),
-        ("baseline", "failed", "ci.baseline-unhealthy", baseline("unhealthy", named=True)),
-        ("baseline", "na", "ci.baseline-mismatch", baseline("mismatch", named=True)),
-        ("delta", "ok", "", head()),
-        ("delta", "failed", "ci.new-failure", head(tests={"a::x": "failed", "a::y": "passed"})),
-        ("delta", "failed", "ci.vanished", head(tests={"a::x": "passed"})),
-        ("delta", "failed", "ci.new-skip", head(tests={"a::x": "skipped", "a::y": "passed"})),
-        ("delta", "failed", "ci.new-xfail", head(tests={"a::x": "xfailed", "a::y": "passed"})),
-        ("delta", "na", "ci.facet-incomplete", head(facets={"all_ids": "partial"})),
-        ("delta", "na", "ci.facet-incomplete", head(facets={"skip_ids": "absent"})),
-        ("delta", "na", "ci.timed-out", head(exit_class="timed_out")),
-        ("delta", "na", "ci.no-baseline", lambda f: case_of(None, f(GREEN))),
-        ("delta", "na", "ci.baseline-mismatch", baseline("mismatch")),
-        ("coverage", "na", "ci.coverage-not-asked", head()),
-    ]
-    return rows
+
+def baseline(state: str, **more: bool) -> Bend:
+    return lambda f: Case(f(GREEN), BaselineCase(state, facts=f(GREEN), **more))
+
+
+def head(**options: object) -> Bend:
+    tests = options.pop("tests", GREEN)
+    return lambda f: case_of(f(GREEN), f(tests, **options))
+
+
+def claimed(**more: str) -> Bend:
+    return lambda f: replace(case_of(f(GREEN), f(GREEN), expects_change=True), **more)
+
+
+def alone(**options: object) -> Bend:
+    return lambda f: case_of(None, f(GREEN, **options))
+
+
+# One row a gate and outcome: the code it must give, and how the case is bent.
+ROWS: list[tuple[str, str, str, Bend]] = [
+    ("integrity", "ok", "", head()),
+    ("integrity", "failed", "ci.evidence-tampered", broken),
+    ("integrity", "failed", "ci.baseline-tampered", baseline("tampered")),
+    ("noop", "na", "ci.change-not-claimed", head()),
+    ("noop", "ok", "", claimed()),
+    ("noop", "failed", "ci.noop", claimed(head_tree="t0")),
+    ("noop", "na", "ci.tree-unmeasured", claimed(head_tree="")),
+    ("collection", "ok", "", head()),
+    ("collection", "failed", "ci.collect-error", head(collectors={"b.py": "c"})),
+    (
+        "collection",
+        "failed",
+        "ci.collect-error",
+        head(collectors={"b.py": "c"}, facets={"collectors": "partial"}),
+    ),
+    ("collection", "na", "ci.facet-incomplete", head(facets={"collectors": "absent"})),
+    ("collection", "na", "ci.report-torn", head(fault="ci.report-torn")),
+    ("exit", "ok", "", head()),
+    ("exit", "failed", "ci.exit-contradicts-report", head(tests={"a::x": "failed"}, status=0)),
+    ("exit", "failed", "ci.exit-contradicts-report", head(status=1)),
+    ("exit", "failed", "ci.exit-contradicts-report", head(collectors={"b.py": "c"}, status=0)),
+    ("exit", "failed", "ci.no-tests-ran", lambda f: case_of(f(GREEN), replace(f(GREEN), tests={}, tally={}))),
+    ("exit", "failed", "ci.no-tests-ran", head(tests={"a::x": "skipped"})),
+    ("exit", "failed", "ci.no-tests-ran", head(status=5)),
+    ("exit", "failed", "ci.interrupted", head(status=2)),
+    ("exit", "failed", "ci.collect-error", head(status=2, collectors={"b.py": "c"})),
+    ("exit", "failed", "ci.timed-out", head(exit_class="timed_out", fault="ci.report-missing")),
+    ("exit", "failed", "ci.out-of-memory", head(exit_class="out_of_memory")),
+    ("exit", "failed", "ci.crashed", head(exit_class="crashed")),
+    ("exit", "failed", "ci.killed", head(exit_class="killed")),
+    ("exit", "failed", "ci.report-missing", head(fault="ci.report-missing")),
+    ("exit", "failed", "ci.report-stale", head(fault="ci.report-stale")),
+    ("exit", "failed", "ci.rendering-conflict", head(fault="ci.rendering-conflict")),
+    ("exit", "na", "ci.report-torn", head(fault="ci.report-torn")),
+    ("exit", "na", "ci.report-empty", head(fault="ci.report-empty")),
+    ("exit", "na", "ci.report-hostile", head(fault="ci.report-hostile")),
+    ("exit", "na", "ci.not-started", head(exit_class="not_started")),
+    ("exit", "na", "ci.exit-unknown", head(exit_class="unknown")),
+    ("exit", "na", "ci.facet-incomplete", head(facets={"tally": "partial"})),
+    ("exit", "failed", "ci.harness-broken-by-change", head(status=4)),
+    ("exit", "na", "ci.harness-fault", alone(status=3)),
+    ("baseline", "ok", "", head()),
+    ("baseline", "na", "ci.no-baseline", alone()),
+    ("baseline", "na", "ci.baseline-unhealthy", baseline("unhealthy")),
+    ("baseline", "failed", "ci.baseline-unhealthy", baseline("unhealthy", named=True)),
+    ("baseline", "na", "ci.baseline-mismatch", baseline("mismatch", named=True)),
+    ("delta", "ok", "", head()),
+    ("delta", "failed", "ci.new-failure", head(tests={"a::x": "failed", "a::y": "passed"})),
+    ("delta", "failed", "ci.vanished", head(tests={"a::x": "passed"})),
+    ("delta", "failed", "ci.new-skip", head(tests={"a::x": "skipped", "a::y": "passed"})),
+    ("delta", "failed", "ci.new-xfail", head(tests={"a::x": "xfailed", "a::y": "passed"})),
+    ("delta", "na", "ci.facet-incomplete", head(facets={"all_ids": "partial"})),
+    ("delta", "na", "ci.facet-incomplete", head(facets={"skip_ids": "absent"})),
+    ("delta", "na", "ci.timed-out", head(exit_class="timed_out")),
+    ("delta", "na", "ci.no-baseline", alone()),
+    ("delta", "na", "ci.baseline-mismatch", baseline("mismatch")),
+    ("coverage", "na", "ci.coverage-not-asked", head()),
+]
 
 
 @pytest.mark.parametrize(
     ("name", "outcome", "code", "bend"),
-    _rows(),
-    ids=[f"{row[0]}-{row[1]}-{row[2]}-{at}" for at, row in enumerate(_rows())],
+    ROWS,
+    ids=[f"{row[0]}-{row[1]}-{row[2]}-{at}" for at, row in enumerate(ROWS)],
 )
 def test_each_gate_answers_as_its_table_says(
     facts: MakeFacts, name: str, outcome: str, code: str, bend: Callable[[MakeFacts], Case]
@@ -159,6 +156,29 @@ def test_a_warning_warns_and_a_policy_raises_it_to_a_block(facts: MakeFacts) -> 
 
     assert (plain.verdict, plain.warnings) == ("ok", ("ci.hidden",))
     assert (strict.verdict, strict.reasons) == ("failed", ("ci.hidden",))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "exit_status", "code"),
+    [
+        (("failed", "s"), ("failed", "t"), 0, "ci.changed-signature"),
+        ("failed", None, 0, "ci.gone-quiet"),
+        ("xfailed", "xpassed", 0, "ci.xpass"),
+        (None, "skipped", 0, "ci.added-muted"),
+        ("failed", "skipped", 0, "ci.hidden"),
+        ("failed", "error", 1, "ci.worse-failure"),
+    ],
+)
+def test_each_other_state_warns_or_blocks_under_its_own_code(
+    facts: MakeFacts, before: object, after: object, exit_status: int, code: str
+) -> None:
+    base = {"a::y": "passed", **({"a::x": before} if before else {})}
+    head = {"a::y": "passed", **({"a::x": after} if after else {})}
+
+    verdict = judge(case_of(facts(base), facts(head)), Policy())
+
+    assert verdict.exit == exit_status
+    assert code in (verdict.reasons if exit_status else verdict.warnings)
 
 
 def test_an_old_failure_that_still_fails_does_not_block(facts: MakeFacts) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sterling.kernel.canonical import Json
     from sterling.kernel.home import Home
     from sterling.packs.ci.assess import Assessed, ChangeRequest
     from sterling.packs.ci.baseline import Baseline
@@ -33,18 +34,22 @@ __all__ = [
     "Ingested",
     "assess_change",
     "assess_reports",
+    "baseline_json",
     "capture_baseline",
     "compare",
     "decide",
     "explain",
     "ingest",
+    "ingested_json",
     "judge",
     "make_sample",
     "order_tests",
+    "ran_json",
     "read_baseline",
     "recheck",
     "request_change",
     "run_tests",
+    "verdict_json",
     "write_baseline",
 ]
 
@@ -247,6 +252,34 @@ def write_baseline(baseline: Baseline, path: Path) -> str:
     from sterling.packs.ci.baseline_file import write_baseline_file
 
     return write_baseline_file(baseline, path)
+
+
+def ran_json(result: RunResult) -> dict[str, Json]:
+    """The answer of `ci run`, under contract ci.ran."""
+    from sterling.packs.ci.results import ran_json as tell
+
+    return tell(result)
+
+
+def ingested_json(found: Ingested) -> dict[str, Json]:
+    """The answer of `ci ingest`, under contract ci.ingested."""
+    from sterling.packs.ci.results import ingested_json as tell
+
+    return tell(found.facts, record=found.record, run=found.run)
+
+
+def baseline_json(found: Baseline, *, record: str = "", run: str = "", file: str = "") -> dict[str, Json]:
+    """The answer of `ci baseline capture` and `show`, under contract ci.baseline-shown."""
+    from sterling.packs.ci.results import baseline_json as tell
+
+    return tell(found, record=record, run=run, file=file)
+
+
+def verdict_json(found: Assessed) -> dict[str, Json]:
+    """The answer of `ci verdict`, under contract ci.verdict."""
+    from sterling.packs.ci.results import verdict_json as tell
+
+    return tell(found)
 
 
 def make_sample(target: Path) -> Sample:

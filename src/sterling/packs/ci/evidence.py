@@ -94,7 +94,7 @@ def record_facts(
 
 def record_attempt(home: Home, batch: Batch, attempt: Attempt, *, purpose: str) -> AttemptRefs:
     """Add everything one attempt left: environment, snapshot, run and facts."""
-    prepared, end = attempt.prepared, attempt.end
+    prepared = attempt.prepared
     environment = home.records.put(
         batch,
         "ci.environment",
@@ -106,57 +106,18 @@ def record_attempt(home: Home, batch: Batch, attempt: Attempt, *, purpose: str) 
         kept += [("content", address) for address in sorted(set(attempt.snapshot["contents"].values()))]
         sources = [Source(role, blob=address) for role, address in kept]
         snapshot = home.records.put(batch, "ci.snapshot", attempt.snapshot, sources)
-    process_end = _process_end(attempt)
     inputs = ReadingInputs(
         paths=[entry.path for entry in prepared.listing.entries],
         runner=profile_of(prepared.order.argv),
         root=str(prepared.place.tree),
-        end=process_end,
+        end=_process_end(attempt),
     )
     facts = record_facts(home, batch, attempt.facts, inputs=inputs, attempt=attempt.id, purpose=purpose)
-    limits = prepared.order.limits
-    document: dict[str, Json] = {
-        "attempt": attempt.id,
+    document = {
+        **_run_document(attempt),
         "purpose": purpose,
-        "argv_given": [clean_text(word) for word in prepared.given],
-        "argv_run": [clean_text(word) for word in attempt.argv_run],
-        "prefix": clean_text(prepared.order.repository.prefix),
-        "tree": prepared.tree,
-        "commit": prepared.checkout.commit,
-        "dirty": prepared.checkout.dirty,
-        "left_out": {
-            "submodules": [clean_text(name) for name in prepared.checkout.submodules],
-            "pointers": [clean_text(name) for name in prepared.checkout.pointers],
-            "others": [clean_text(name) for name in prepared.checkout.left_out],
-        },
         "environment": environment.id,
-        "lock": prepared.environment.lock,
-        "led_to_copy": bool(prepared.variables.get("PYTHONPATH")),
-        "started_us": attempt.started_us,
-        "ended_us": attempt.ended_us,
-        "exit": {
-            "raw": process_end.status,
-            "signal": process_end.signal,
-            "limit": process_end.limit,
-            "class": attempt.facts.exit_class,
-        },
-        "limits": {
-            "wall_ms": limits.wall_ms,
-            "memory_bytes": limits.memory_bytes,
-            "output_bytes": limits.output_bytes,
-            "processes": limits.processes,
-        },
-        "walls": sorted(end.walls) if end else [],
-        "used": {
-            "wall_us": end.wall_us if end else 0,
-            "cpu_us": end.cpu_us if end else 0,
-            "memory_bytes_max": end.rss_max if end else 0,
-            "left_behind": end.left_behind if end else 0,
-        },
-        "streams": attempt.streams,
-        "reports": [source.as_json() for source in attempt.facts.sources],
         "snapshot": snapshot.id if snapshot else "",
-        "last_test": attempt.last_test,
     }
     sources = [Source("environment", record=environment.id), Source("facts", record=facts.id)]
     sources += [Source(name, blob=stream["blob"]) for name, stream in sorted(attempt.streams.items())]
@@ -244,6 +205,52 @@ def key_parts(prepared: Prepared) -> KeyParts:
         platform=prepared.environment.platform,
         plugins=prepared.environment.plugins,
     )
+
+
+def _run_document(attempt: Attempt) -> dict[str, Json]:
+    """The attempt itself: what was run where, under which bounds, and how it ended."""
+    prepared, end = attempt.prepared, attempt.end
+    checkout, limits, status = prepared.checkout, prepared.order.limits, _process_end(attempt)
+    return {
+        "attempt": attempt.id,
+        "argv_given": [clean_text(word) for word in prepared.given],
+        "argv_run": [clean_text(word) for word in attempt.argv_run],
+        "prefix": clean_text(prepared.order.repository.prefix),
+        "tree": prepared.tree,
+        "commit": checkout.commit,
+        "dirty": checkout.dirty,
+        "left_out": {
+            "submodules": [clean_text(name) for name in checkout.submodules],
+            "pointers": [clean_text(name) for name in checkout.pointers],
+            "others": [clean_text(name) for name in checkout.left_out],
+        },
+        "lock": prepared.environment.lock,
+        "led_to_copy": bool(prepared.variables.get("PYTHONPATH")),
+        "started_us": attempt.started_us,
+        "ended_us": attempt.ended_us,
+        "exit": {
+            "raw": status.status,
+            "signal": status.signal,
+            "limit": status.limit,
+            "class": attempt.facts.exit_class,
+        },
+        "limits": {
+            "wall_ms": limits.wall_ms,
+            "memory_bytes": limits.memory_bytes,
+            "output_bytes": limits.output_bytes,
+            "processes": limits.processes,
+        },
+        "walls": sorted(end.walls) if end else [],
+        "used": {
+            "wall_us": end.wall_us if end else 0,
+            "cpu_us": end.cpu_us if end else 0,
+            "memory_bytes_max": end.rss_max if end else 0,
+            "left_behind": end.left_behind if end else 0,
+        },
+        "streams": attempt.streams,
+        "reports": [source.as_json() for source in attempt.facts.sources],
+        "last_test": attempt.last_test,
+    }
 
 
 def _process_end(attempt: Attempt) -> ProcessEnd:
