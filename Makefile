@@ -12,7 +12,7 @@ setup: $(READY)
 
 $(READY): requirements/dev.txt requirements/system.txt
 	@$(PYTHON) requirements/system.py requirements/system.txt
-	@test -x $(UV) || { echo "setup: fetching uv" >&2; $(PYTHON) -m pip install --quiet --target .tools uv; }
+	@test -x $(UV) || { echo "setup: fetching uv" >&2; $(PYTHON) -m pip install --quiet --root-user-action=ignore --disable-pip-version-check --target .tools uv; }
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
 	@$(UV) pip sync --quiet --require-hashes requirements/dev.txt
 	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .

@@ -167,7 +167,7 @@ def test_every_code_has_a_hint_whose_command_exists() -> None:
     context = click.Context(root)
     bad = []
     for code, error in all_errors().items():
-        named = re.findall(r"sterling ((?:[a-z]+ ?)+)", error.hint)
+        named = re.findall(r"sterling ((?:[a-z][a-z-]*(?: |$|(?=`)))+)", error.hint)
         if not error.hint:
             bad.append(f"{code}: no hint")
         for words in named:

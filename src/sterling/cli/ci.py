@@ -154,6 +154,7 @@ def show(name: str, *, face: Face) -> None:
     from sterling.kernel.home import is_home
     from sterling.packs.ci import door
 
+    faces.refuse_unusable(Path(name))
     if Path(name).exists() or not is_home(face.home_path):
         found, record = door.read_baseline(name, home=None)
     else:

@@ -7,6 +7,7 @@ command prints one object whose first key names its contract, and nothing else.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,11 +17,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from sterling.cli.json_line import print_object
+
 if TYPE_CHECKING:
     from sterling.cli.progress import Progress
     from sterling.kernel.home import Home
 
-__all__ = ["Face", "options"]
+__all__ = ["Face", "close_output", "options"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -62,10 +65,12 @@ class Face:
 
     @property
     def home_path(self) -> Path:
-        """Where the home is or would be."""
+        """Where the home is or would be. Errors: cli.path-unusable."""
         from sterling.kernel.home import default_home_path
 
-        return self.home_option or default_home_path()
+        path = self.home_option or default_home_path()
+        refuse_unusable(path)
+        return path
 
     def open_home(self, *, read_only: bool = False, create: bool = False) -> AbstractContextManager[Home]:
         """Open the home for this command; `create` makes one when there is none.
@@ -96,14 +101,21 @@ class Face:
                 "contract": contract,
                 **{key: result[key] for key in sorted(result) if key != "contract"},
             }
-            click.echo(json.dumps(ordered, ensure_ascii=False, sort_keys=False))
-        else:
+            text = json.dumps(ordered, ensure_ascii=False)
+        try:
             click.echo(text)
+        except BrokenPipeError:
+            close_output()  # The reader went away; the work and its exit status stand.
 
     def present(self, result: dict[str, Any], *, contract: str, text: str, exit: int = 0) -> NoReturn:
         """Print the result and end with an exit status; open homes close on the way out."""
         self.show(result, contract=contract, text=text)
         sys.exit(exit)
+
+
+def close_output() -> None:
+    """Send standard output nowhere, so that the interpreter does not complain about it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def options(function: Function) -> Function:
@@ -118,6 +130,7 @@ def options(function: Function) -> Function:
             value = kwargs.pop(name)
             if value not in (None, False, ()):
                 given[name] = value
+        refuse_unusable(*kwargs.values())
         return function(*args, face=Face(given), **kwargs)
 
     decorated: Any = wrapped
@@ -130,6 +143,32 @@ def options(function: Function) -> Function:
             else click.option(*names, **attributes)(decorated)
         )
     return decorated  # type: ignore[no-any-return]
+
+
+def refuse_unusable(*values: object) -> None:
+    """Refuse paths that no command can use, before any of them opens one; other values pass.
+
+    A pipe would be waited for without end, and a name too long or a circle of
+    links cannot be looked at. What is missing passes: the command says what it
+    expected there.
+    Errors: cli.path-unusable.
+    """
+    from sterling.cli.failures import PathUnusable
+
+    for value in values:
+        if isinstance(value, tuple):
+            refuse_unusable(*value)
+        elif isinstance(value, Path):
+            try:
+                mode = value.stat().st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as problem:
+                raise PathUnusable(
+                    f"expected a file or a folder, found {problem.strerror}: {str(value)[:300]}"
+                ) from problem
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise PathUnusable(f"expected a file or a folder, found a pipe, socket or device: {value}")
 
 
 def root_options(function: Function) -> Function:

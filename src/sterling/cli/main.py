@@ -47,9 +47,6 @@ def _run(given: list[str]) -> NoReturn:
         sys.exit(report(usage, as_json=as_json))
     except (KeyboardInterrupt, click.Abort):
         die_interrupted()
-    except BrokenPipeError:
-        _close_output()
-        sys.exit(0)
     except Exception as problem:  # noqa: BLE001 - the one place where a defect of ours ends
         sys.exit(report_defect(problem, as_json=as_json, verbose=_has(given, "-v", "--verbose")))
     sys.exit(0)
@@ -62,11 +59,3 @@ def _wants_json(given: list[str]) -> bool:
 def _has(given: list[str], *names: str) -> bool:
     own = given[: given.index("--")] if "--" in given else given
     return any(name in own for name in names)
-
-
-def _close_output() -> None:
-    """A reader that went away is not an error; keep the interpreter from complaining at exit."""
-    import os
-
-    descriptor = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(descriptor, sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,10 @@ def command(
     """
     from sterling.kernel.verify import verify_home
 
-    run = target if target is not None and target.startswith("run-") and not Path(target).exists() else None
+    is_run = target is not None and target.startswith("run-") and not os.path.lexists(target)
+    run = target if is_run else None
     path = face.home_path if target is None or run is not None else Path(target)
+    faces.refuse_unusable(path)
     found = verify_home(
         path,
         blobs=blobs or run is not None,
@@ -122,7 +125,7 @@ def _note(file: Path) -> str:
     from sterling.cli.failures import BadUsage
     from sterling.kernel.checkpoint import NoteMalformed, note_checkpoint
 
-    text = file.read_bytes().decode("utf-8", "replace")
+    text = _read(file)
     try:
         note_checkpoint(text)
     except NoteMalformed as problem:
@@ -136,4 +139,15 @@ def _pin(pin: str | None) -> str | None:
         is_file = pin is not None and Path(pin).is_file()
     except OSError:
         is_file = False  # Too long for a file's name.
-    return Path(str(pin)).read_bytes().decode("utf-8", "replace").strip() if is_file else pin
+    return _read(Path(str(pin))).strip() if is_file else pin
+
+
+def _read(file: Path) -> str:
+    from sterling.cli.failures import BadUsage
+
+    try:
+        return file.read_bytes().decode("utf-8", "replace")
+    except OSError as problem:
+        raise BadUsage(
+            f"expected a file that may be read, found {problem.strerror}: {file}", hint="sterling verify --help"
+        ) from problem

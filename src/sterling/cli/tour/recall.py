@@ -23,10 +23,13 @@ def play(stage: Stage) -> None:
     questions = [truth[number]["question"] for number in ASKED]
     stage.command("ingest", str(samples))
     taken = stage.run("ingest", str(samples), expect=(0,)).data
-    stage.tell(
-        f"{taken['ticks'] or taken['repeated']} pictures of real programs taken in without loss: "
-        f"{taken['frames']} distinct, some apart by one digit."
-    )
+    if taken["repeated"] == 0:
+        stage.tell(
+            f"{taken['ticks']} pictures of real programs taken in without loss: "
+            f"{taken['frames']} distinct, some apart by one digit."
+        )
+    else:
+        stage.tell(f"{taken['repeated']} pictures were here already and were not taken in twice.")
     if taken["repeated"] == 0:
         unread = stage.run("ask", questions[0], expect=(4,)).data
         stage.demand(unread["state"] == "indeterminate", f"expected indeterminate, found {unread['state']}")
