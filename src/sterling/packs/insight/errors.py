@@ -6,9 +6,9 @@ of the source is lost: the file is never changed.
 
 from __future__ import annotations
 
-from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
+from sterling.kernel.errors import EXIT_USAGE, SterlingError
 
-__all__ = ["EvidenceMismatch", "LimitExceeded", "OutUnwritable", "UnreadableSource", "UnsupportedFormat"]
+__all__ = ["LimitExceeded", "OutUnwritable", "UnknownPlugin", "UnreadableSource", "UnsupportedFormat"]
 
 
 class UnreadableSource(SterlingError):
@@ -43,9 +43,9 @@ class OutUnwritable(SterlingError):
     exit = EXIT_USAGE
 
 
-class EvidenceMismatch(SterlingError):
-    """Stored evidence, executed again, does not give the stored value."""
+class UnknownPlugin(SterlingError):
+    """A plugin was asked for that this pack does not have."""
 
-    code = "insight.evidence-mismatch"
-    hint = "Do not trust this report. Run `sterling verify` and compare with a backup."
-    exit = EXIT_BROKEN
+    code = "insight.unknown-plugin"
+    hint = "List the plugins with `sterling plugins list`."
+    exit = EXIT_USAGE

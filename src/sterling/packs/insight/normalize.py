@@ -13,9 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sterling.packs.insight.engine import identifier, literal, opened
+from sterling.packs.insight.engine import identifier, literal, one, opened
 from sterling.packs.insight.read.model import ROW, RawColumn, RawTable
-from sterling.packs.insight.rules import ColumnRule, raw_text_sql, value_sql, why_sql, written_sql
+from sterling.packs.insight.rules import (
+    ColumnRule,
+    cell_sql,
+    raw_text_sql,
+    value_sql,
+    why_sql,
+    written_sql,
+)
 from sterling.packs.insight.shapes import Shape, clean_sql, matches_sql
 from sterling.packs.insight.tally import tally_column
 from sterling.packs.insight.types import Decision, Question, Reading, decide, decide_stored
@@ -28,6 +35,7 @@ __all__ = ["WHYS", "MappedColumn", "Normalized", "normalize", "rebuilt_sql"]
 WHYS = ("spelled", "blank", "missing-word", "unparsed")
 _ROW_GROUP_ROWS = 122_880
 _FOLDS_MAX = 1_000
+_COLUMNS_AT_ONCE = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +181,13 @@ def _usual_iso(connection: DuckDBPyConnection, source: str, rule: ColumnRule, ce
 def _write_values(
     connection: DuckDBPyConnection, source: str, rules: Sequence[ColumnRule], path: Path
 ) -> None:
-    shown = ", ".join(f"{value_sql(rule)} AS {identifier(rule.name)}" for rule in rules)
+    cells = ", ".join(f"{cell_sql(rule)} AS {identifier(rule.name)}" for rule in rules)
+    values = ", ".join(
+        f"{value_sql(rule, name)} AS {name}" for rule in rules if (name := identifier(rule.name))
+    )
     connection.execute(
-        f"COPY (SELECT {identifier(ROW)}, {shown} FROM {source}) TO {literal(str(path))}"
-        f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP_ROWS})"
+        f"COPY (SELECT {identifier(ROW)}, {values} FROM (SELECT {identifier(ROW)}, {cells} FROM {source}))"
+        f" TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP_ROWS})"
     )
 
 
@@ -190,11 +201,10 @@ def _write_exceptions(
     schema = pa.schema(
         [(ROW, pa.int64()), ("column", pa.string()), ("raw", pa.string()), ("why", pa.string())]
     )
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, int]] = {rule.name: {} for rule in rules}
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         writer.write_table(schema.empty_table())
-        for rule in rules:
-            counts[rule.name] = {}
+        for rule in _with_exceptions(connection, source, rules):
             for batch in connection.sql(_exceptions_sql(source, rule)).to_arrow_reader(_ROW_GROUP_ROWS):
                 table = pa.Table.from_batches([batch]).cast(schema)
                 writer.write_table(table)
@@ -203,12 +213,34 @@ def _write_exceptions(
     return counts
 
 
+def _with_exceptions(
+    connection: DuckDBPyConnection, source: str, rules: Sequence[ColumnRule]
+) -> list[ColumnRule]:
+    """The rules that have exceptions, found a few columns at a time; most have none."""
+    found: list[ColumnRule] = []
+    for start in range(0, len(rules), _COLUMNS_AT_ONCE):
+        part = rules[start : start + _COLUMNS_AT_ONCE]
+        raws = ", ".join(f"{raw_text_sql(rule)} AS r{place}" for place, rule in enumerate(part))
+        cells = ", ".join(f"{cell_sql(rule)} AS c{place}" for place, rule in enumerate(part))
+        values = ", ".join(
+            f"r{place}, {value_sql(rule, f'c{place}')} AS v{place}" for place, rule in enumerate(part)
+        )
+        sums = ", ".join(
+            f"count(*) FILTER (r{place} IS DISTINCT FROM {written_sql(rule, f'v{place}')})"
+            for place, rule in enumerate(part)
+        )
+        counted = one(
+            connection, f"SELECT {sums} FROM (SELECT {values} FROM (SELECT {raws}, {cells} FROM {source}))"
+        )
+        found.extend(rule for rule, count in zip(part, counted, strict=True) if count)
+    return found
+
+
 def _exceptions_sql(source: str, rule: ColumnRule) -> str:
-    raw = raw_text_sql(rule)
+    row = identifier(ROW)
     return (
-        f"WITH cells AS (SELECT {identifier(ROW)}, {identifier(rule.name)}, {value_sql(rule)} AS value"
-        f" FROM {source})"
-        f' SELECT {identifier(ROW)}, {literal(rule.name)} AS "column", {raw} AS raw,'
-        f" {why_sql(rule, 'value')} AS why FROM cells"
-        f" WHERE {raw} IS DISTINCT FROM {written_sql(rule, 'value')} ORDER BY {identifier(ROW)}"
+        f"WITH cells AS (SELECT {row}, {raw_text_sql(rule)} AS raw, {cell_sql(rule)} AS cell FROM {source}),"
+        f" found AS (SELECT {row}, raw, {value_sql(rule, 'cell')} AS value FROM cells)"
+        f' SELECT {row}, {literal(rule.name)} AS "column", raw, {why_sql("raw", "value")} AS why FROM found'
+        f" WHERE raw IS DISTINCT FROM {written_sql(rule, 'value')} ORDER BY {row}"
     )

@@ -11,6 +11,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from sterling.kernel.records import Source
 from sterling.packs.insight.acceptance import Acceptance
 from sterling.packs.insight.codes import REASONS
 from sterling.packs.insight.engine import sealed
+from sterling.packs.insight.errors import UnknownPlugin
 from sterling.packs.insight.figures import figures, reject_rows
 from sterling.packs.insight.normalize import Normalized, normalize
 from sterling.packs.insight.preflight import TableFacts, preflight, verdict_row
@@ -99,8 +101,13 @@ def prepare(path: Path, name: str, scratch: Path, options: ReadOptions) -> Prepa
 def plan_of(registry: Registry, options: Options) -> Plan:
     """The plan that these options ask for.
 
-    Errors: plan.*.
+    Errors: insight.unknown-plugin, plan.*.
     """
+    known = [manifest.id for manifest in registry.manifests(_PACK)]
+    for name in options.plugins or ():
+        if name not in known:
+            near = get_close_matches(name, known, n=1, cutoff=0.0)
+            raise UnknownPlugin(f"expected a plugin of this pack, found {name!r}; the nearest is {near[0]!r}")
     request = PlanRequest(_PACK, seed=options.seed, mode=options.mode, plugins=options.plugins)
     return build(registry.manifests(_PACK), request)
 

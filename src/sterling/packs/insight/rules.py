@@ -22,7 +22,15 @@ from sterling.packs.insight.shapes import (
 )
 from sterling.packs.insight.types import ColumnType, Reading
 
-__all__ = ["ColumnRule", "raw_text_sql", "sql_type", "value_sql", "why_sql", "written_sql"]
+__all__ = [
+    "ColumnRule",
+    "cell_sql",
+    "raw_text_sql",
+    "sql_type",
+    "value_sql",
+    "why_sql",
+    "written_sql",
+]
 
 _NUMBER = (Shape.INT, Shape.DECIMAL)
 _REAL = (Shape.INT, Shape.DECIMAL, Shape.EXPONENT, Shape.CODE_EXPONENT)
@@ -101,13 +109,23 @@ def raw_text_sql(rule: ColumnRule) -> str:
     return cell if rule.stored == "VARCHAR" else f"CAST({cell} AS VARCHAR)"
 
 
-def value_sql(rule: ColumnRule) -> str:
-    """SQL for the normalized value of the raw cell; NULL when it has none."""
+def cell_sql(rule: ColumnRule) -> str:
+    """SQL that makes a raw cell ready for `value_sql`: clean, without its unit.
+
+    It belongs into a query of its own below the one that reads values, so that
+    it is computed once a cell, however often a value's rule looks at it.
+    """
     if rule.reading == Reading.AS_STORED:
-        return _as_stored(rule)
+        return identifier(rule.name)
     clean = clean_sql(f"coalesce({identifier(rule.name)}, '')")
-    bare = bare_sql(clean, literal(rule.unit)) if rule.unit else clean
-    return f"CAST({_VALUES[rule.reading](rule, bare)} AS {sql_type(rule)})"
+    return bare_sql(clean, literal(rule.unit)) if rule.unit else clean
+
+
+def value_sql(rule: ColumnRule, cell: str) -> str:
+    """SQL for the normalized value of a ready cell; NULL when it has none."""
+    if rule.reading == Reading.AS_STORED:
+        return _as_stored(rule, cell)
+    return f"CAST({_VALUES[rule.reading](rule, cell)} AS {sql_type(rule)})"
 
 
 def written_sql(rule: ColumnRule, value: str) -> str:
@@ -123,9 +141,9 @@ def written_sql(rule: ColumnRule, value: str) -> str:
     return f"CASE WHEN {value} IS NULL THEN {empty} ELSE {body} END"
 
 
-def why_sql(rule: ColumnRule, value: str) -> str:
+def why_sql(raw: str, value: str) -> str:
     """SQL that says why a cell is an exception: spelled, blank, missing-word or unparsed."""
-    clean = clean_sql(f"coalesce({raw_text_sql(rule)}, '')")
+    clean = clean_sql(f"coalesce({raw}, '')")
     words = ", ".join(literal(word) for word in (*MISSING_SURE, *MISSING_MAYBE))
     return (
         f"CASE WHEN {value} IS NOT NULL THEN 'spelled' WHEN {clean} = '' THEN 'blank'"
@@ -133,8 +151,7 @@ def why_sql(rule: ColumnRule, value: str) -> str:
     )
 
 
-def _as_stored(rule: ColumnRule) -> str:
-    cell = identifier(rule.name)
+def _as_stored(rule: ColumnRule, cell: str) -> str:
     if rule.type == ColumnType.FLOAT:
         return f"CASE WHEN isnan({cell}) THEN NULL ELSE {cell} END"
     return f"CAST({cell} AS {sql_type(rule)})"

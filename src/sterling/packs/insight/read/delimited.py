@@ -235,9 +235,7 @@ def _read_careful(
         raise _nothing_whole(records, width, rejects)
     with opened(scratch) as connection:
         rows = _copy(connection, clean, _Copy(columns, _PLAIN, False, _LINE_BYTES_MAX, clean=True), scratch)
-    table = _table(scratch, columns, dialect, text, rows, rejects, records)
-    clean.unlink()
-    return table
+    return _table(scratch, columns, dialect, text, rows, rejects, records)
 
 
 def _keep(record: Record, width: int, rejects: Rejects) -> bool:
