@@ -21,16 +21,22 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _CONTRACT = "task.answer@1.0"
+_ASKING = frozenset({"status", "submit", "check", "advance", "back"})  # What an agent's process may call.
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group("task")
-def command() -> None:
+@click.pass_context
+def command(ctx: click.Context) -> None:
     """Coding agents through nine gated phases: what counts is what the authority ran itself.
 
     Exit 0 yes or done, 1 refused or failed, 2 wrong usage, 3 integrity broken, 4 cannot judge.
     """
+    from sterling.packs.autopilot import door
+
+    if ctx.invoked_subcommand not in _ASKING:
+        door.refuse_agents(str(ctx.invoked_subcommand))
 
 
 @command.command("new")

@@ -40,6 +40,7 @@ __all__ = [
     "person_name",
     "read_text",
     "refresh_files",
+    "refuse_agents",
     "require_ring",
     "run_check",
     "run_task",
@@ -265,6 +266,14 @@ def is_agent() -> bool:
     from sterling.packs.autopilot.environment import asking_place
 
     return asking_place() is not None
+
+
+def refuse_agents(command: str) -> None:
+    """Refuse a command that is a person's to a process that an authority started."""
+    from sterling.packs.autopilot.errors import AgentMayOnlyAsk
+
+    if is_agent():
+        raise AgentMayOnlyAsk(f"expected an agent to ask, found `sterling task {command}`", command=command)
 
 
 def ask_as_agent(verb: str, task: str, arguments: dict[str, Json], request: str = "") -> dict[str, Json]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sterling.kernel.errors import EXIT_BROKEN, EXIT_CANNOT_JUDGE, EXIT_USAGE, SterlingError
 
 __all__ = [
+    "AgentMayOnlyAsk",
     "AgentUnreachable",
     "ArtifactMalformed",
     "AuthorityGone",
@@ -33,6 +34,13 @@ class TaskUnknown(SterlingError):
     code = "task.unknown"
     hint = "List the tasks: `sterling task status`."
     exit = EXIT_USAGE
+
+
+class AgentMayOnlyAsk(SterlingError):
+    """A process that an authority started called a command that is a person's."""
+
+    code = "task.agent-may-only-ask"
+    hint = "Ask with `sterling task status`, `submit`, `check`, `advance` or `back`; a person does the rest."
 
 
 class StateNotAllowed(SterlingError):

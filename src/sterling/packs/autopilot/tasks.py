@@ -132,7 +132,8 @@ def open_authority(
             yield Authority(site, ring), lease
         finally:
             row = home.leases.read(lease.name)
-            if row is not None and row.token == lease.token and row.holder == lease.holder:
+            mine = row is not None and row.token == lease.token and row.holder == lease.holder
+            if row is not None and mine and row.is_live(home.clock.boot_us(), home.clock.boot_id()):
                 home.leases.release(lease)
     finally:
         role.release()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sterling.kernel.batch import Batch
 from sterling.kernel.home import Home
 from sterling.packs.autopilot.artifacts.kinds import KINDS, kinds_of
 from sterling.packs.autopilot.artifacts.store import restore_files
@@ -20,6 +21,15 @@ from sterling.packs.autopilot.process.story import read_view
 
 Walking = Callable[..., "Walk"]  # type: ignore[name-defined]  # noqa: F821 - the fixture of conftest.py
 FINES = "shelf/fines.py"
+STATE_OF_ANOTHER_TASK = {
+    "task": "task-other",
+    "seen": 1,
+    "from": "open",
+    "to": "blocked",
+    "by": "person",
+    "code": "x.y",
+    "because": "A secret of another task.",
+}
 
 
 def codes(answer: object) -> list[str]:
@@ -420,6 +430,18 @@ def test_a_foreign_ledger_is_refused(walking: Walking) -> None:
     ask = Ask("ask-x", "status", "", ledger="f" * 64)
 
     assert walk.authority.answer(ask, Who(Role.AGENT, "s", "implementer")).code == "identity.mismatch"
+
+
+def test_an_agent_reads_records_of_its_own_task_and_no_others(home: Home, walking: Walking) -> None:
+    walk = walking()
+    batch = Batch()
+    other = home.records.put(batch, "autopilot.state", STATE_OF_ANOTHER_TASK)
+    home.ledger.commit(batch)
+    walk.to("SPEC")
+
+    assert walk.ask("cite", record=walk.view.artifacts["strategy"].record).ok
+    assert walk.ask("cite", record=other.id).code == "task.request-invalid"
+    assert walk.ask("cite", record="r-nothing").code == "task.request-invalid"
 
 
 def test_the_view_is_the_same_when_it_is_read_again(home: Home, walking: Walking) -> None:

@@ -31,7 +31,6 @@ FRAME_BYTES_MAX = ARTIFACT_BYTES_MAX * 2 + 64 * 1024
 _LENGTH = struct.Struct(">I")
 _CREDENTIALS = struct.Struct("3i")
 _CLIENT_WAIT_S = 3600.0
-_POLL_S = 0.2
 
 Answering = Callable[[Ask], Answer]
 
@@ -54,18 +53,16 @@ class Channel:
     def close(self, *, wait_s: float = 10.0) -> None:
         """Stop listening. A defect in the thread is raised here, so it never goes unseen."""
         self._closing.set()
+        self._socket.shutdown(socket.SHUT_RDWR)  # Wakes the thread that waits for a peer.
         self._thread.join(wait_s)
         self._socket.close()
         if self._defect is not None:
             raise self._defect
 
     def _serve(self) -> None:
-        self._socket.settimeout(_POLL_S)
         while not self._closing.is_set():
             try:
                 peer, _ = self._socket.accept()
-            except TimeoutError:
-                continue
             except OSError:
                 return
             threading.Thread(target=self._talk, args=(peer,), daemon=True).start()

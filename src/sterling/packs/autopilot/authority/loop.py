@@ -115,7 +115,9 @@ class Authority:
         return self._say("ok", True, self.facts() | wanted | checks)
 
     def _cite(self, ask: Ask, who: Who) -> Answer:
-        record = self.site.home.records.get(ask.text("record"))
+        record = self._own_record(ask.text("record"))
+        if record is None:
+            raise RequestInvalid("expected a record of this task", field="arguments/record")
         result: dict[str, Json] = {"record": record.id, "hash": record.hash, "contract": record.contract}
         result["document"] = record.document
         return self._say("ok", True, result, (_cite_of(record),))
@@ -286,14 +288,16 @@ class Authority:
 
     def _cited(self, names: tuple[str, ...]) -> tuple[Cited, ...]:
         """The cited records that belong to this task; others do not count."""
-        found: list[Cited] = []
-        for name in names:
-            if not self.site.home.records.has(name):
-                continue
-            record = self.site.home.records.get(name)
-            if isinstance(record.document, Mapping) and record.document.get("task") == self.site.view.task:
-                found.append(_cited_from(record))
-        return tuple(found)
+        found = (self._own_record(name) for name in names)
+        return tuple(_cited_from(record) for record in found if record is not None)
+
+    def _own_record(self, name: str) -> Record | None:
+        """A record of this task; what else the home holds is none of an agent's business."""
+        if not self.site.home.records.has(name):
+            return None
+        record = self.site.home.records.get(name)
+        is_own = isinstance(record.document, Mapping) and record.document.get("task") == self.site.view.task
+        return record if is_own else None
 
     def _lease_refusal(self) -> str:
         fence = self.site.fence

@@ -25,7 +25,7 @@ from sterling.packs.autopilot.artifacts.kinds import NOT_DEMANDED
 from sterling.packs.autopilot.artifacts.scope import Change
 from sterling.packs.autopilot.authority.collect import Site
 from sterling.packs.autopilot.authority.worktree import WorkTree
-from sterling.packs.autopilot.errors import ReceiptAbsent, ReceiptMismatch
+from sterling.packs.autopilot.errors import ReceiptAbsent, ReceiptMismatch, RequestInvalid
 from sterling.packs.autopilot.process.commit import Grounds, ledger_identity
 from sterling.packs.autopilot.process.story import read_story
 from sterling.packs.autopilot.process.view import TaskView
@@ -129,6 +129,8 @@ def check_receipt(home: Home, data: bytes, repository: Path | None) -> ReceiptCh
         ReceiptMismatch: another ledger, an unknown task, another tree or patch.
         StatementInvalid, SignatureInvalid: no receipt, or not signed by this home.
     """
+    if repository is not None and not repository.is_dir():
+        raise RequestInvalid(f"expected a repository or folder at {repository}, found none")
     if len(data) > _RECEIPT_BYTES_MAX:
         raise ReceiptMismatch(f"expected at most {_RECEIPT_BYTES_MAX} bytes, found {len(data)}")
     try:
