@@ -124,6 +124,16 @@ def test_an_unhealthy_base_cannot_be_judged_against(quick: Quick, judge: Judge, 
     assert answer(found) == ("na", 4, ("ci.baseline-unhealthy",))
 
 
+def test_an_unhealthy_capture_is_not_found_again_and_gives_way_to_a_healthy_one(
+    quick: Quick, judge: Judge, tmp_path: Path
+) -> None:
+    quick(GREEN, status=77, again=GREEN, counter=tmp_path / "count")
+    folder = quick(GREEN, files={"n": "", "counter": ""}, status=0)
+
+    assert answer(judge(folder)) == ("na", 4, ("ci.baseline-unhealthy",))
+    assert answer(judge(folder)) == ("ok", 0, ())
+
+
 def test_a_test_that_passes_when_asked_again_is_a_warning(quick: Quick, judge: Judge, tmp_path: Path) -> None:
     quick(GREEN)
     flaky = {**GREEN, "t/a.py::x": "failed"}

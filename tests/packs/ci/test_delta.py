@@ -159,6 +159,8 @@ def test_broken_files_count_for_severity_unless_they_were_broken_the_same_way(
     assert delta.collectors == {"b.py": "debt", "c.py": "changed", "d.py": "new"}
     assert delta.severity == "medium"
     assert delta.counts["collect_error"] == 3
+    known = compare(base, facts({"a.py::x": "passed"}, collectors={"b.py": "c1", "d.py": "c3"}))
+    assert (known.severity, known.counts["collect_error"]) == ("low", 2)
 
 
 def test_tests_of_a_broken_file_are_not_called_vanished(facts: Callable[..., Facts]) -> None:

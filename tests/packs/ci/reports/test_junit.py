@@ -168,9 +168,10 @@ OUTSIDE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><testsuites nam
         BOMB,
         OUTSIDE,
         '<!DOCTYPE testsuites SYSTEM "http://example.invalid/x.dtd"><testsuites/>',
+        '<!DOCTYPE testsuites><testsuites name="pytest"/>',
         "<testsuites>" * 101,
     ],
-    ids=["bomb", "file", "dtd", "deep"],
+    ids=["bomb", "file", "dtd", "plain dtd", "deep"],
 )
 def test_hostile_xml_is_refused_by_name(text: str) -> None:
     assert read(text).fault == "ci.report-hostile"
