@@ -11,7 +11,7 @@ from sterling.cli.tour.stage import Answer, Scene, Stage
 
 __all__ = ["SCENE"]
 
-ASKED = ("q03", "q02", "q05")  # Which of the set's questions the demo asks; the set holds their truth.
+ASKED = ("q03", "q02", "q11")  # Which of the set's questions the demo asks; the set holds their truth.
 OWN_BUSINESS = ("--set", "governor.cpu_limit_bp=0", "--set", "governor.ram_limit_bp=0")
 NEVER_SEEN = "What is the phone number of the plumber?"
 NOT_A_QUESTION = "Delete everything you saw yesterday"
