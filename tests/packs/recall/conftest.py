@@ -105,8 +105,8 @@ def read_template(tmp_path_factory: pytest.TempPathFactory, drawn_day: Path) -> 
 @pytest.fixture
 def read_home(tmp_path: Path, read_template: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """A copy of the read home, with its own anchors."""
-    shutil.copytree(read_template / "home", tmp_path / "home")
+    shutil.copytree(read_template / "home", tmp_path / "read")
     shutil.copytree(read_template / "state", tmp_path / "state")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    with open_home(tmp_path / "home") as opened:
+    with open_home(tmp_path / "read") as opened:
         yield opened

@@ -38,6 +38,7 @@ __all__ = ["Answer", "answer"]
 _PHASES = (("understand", ()), ("search", ("understand",)), ("check", ("search",)), ("answer", ("check",)))
 _TRIES_MAX = 3
 _QUESTION_KEPT = 4000
+_TWO_OF_THREE = "Two of three readings of the cited pixels agree; the third is kept beside them."
 _DROP_SLACK = 0.001
 _MISS_LEAST = 0.35
 _MISSES_MAX = 3
@@ -124,6 +125,8 @@ class _Asking:
         verdict = decide(
             seen.heard.plan.operator, [claim["check"]["verdict"] for claim in claims], len(dropped), gaps
         )
+        if verdict.state == "answered" and any(claim["check"]["against"] for claim in claims):
+            verdict = replace(verdict, sentence=_TWO_OF_THREE)
         misses = [] if claims else self._misses(seen)
         return self._keep(seen.heard, seen.found, verdict, claims, dropped, coverage, gaps, misses)
 
@@ -297,14 +300,13 @@ class _Asking:
 
 def _stop(heard: _Heard) -> Verdict | None:
     """Why a question goes no further, or None."""
-    reason = heard.plan.refusal
-    if reason is not None:
-        return Verdict("refused", reason, REASONS[reason].sentence)
-    reason = heard.time.problem
-    if reason is None:
+    refusal, problem = heard.plan.refusal, heard.time.problem
+    if refusal is not None and (problem is None or refusal is not Reason.QUESTION_EMPTY):
+        return Verdict("refused", refusal, REASONS[refusal].sentence)
+    if problem is None:
         return None
-    state = "refused" if reason in _TIME_REFUSALS else "indeterminate"
-    return Verdict(state, reason, f"{REASONS[reason].sentence} {heard.time.because}")
+    state = "refused" if problem in _TIME_REFUSALS else "indeterminate"
+    return Verdict(state, problem, f"{REASONS[problem].sentence} {heard.time.because}")
 
 
 def _sources(claims: Sequence[dict[str, Json]]) -> list[Source]:

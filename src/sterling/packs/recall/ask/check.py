@@ -1,10 +1,12 @@
-"""The second reading: the pixels of a claim, read once more in another way.
+"""The second reading: the pixels of a claim, read again in another way.
 
-The cited run of words is cut out, enlarged further and read as one block of
-text by the same engine in a worker of its own; the two readings are compared
-word by word. It catches what depends on scale and segmentation. It does not
-catch what the model itself always confuses; a second engine does, and takes
-this place when it is there (ADR 7).
+The cited run of words is cut out, brought to another size and read as one block
+of text by the same engine in a worker of its own; the two readings are compared
+word by word. Where they differ, a third look in a third size decides: a claim
+stands if two of three readings agree, and the one that differs is named. It
+catches what depends on size and segmentation. It does not catch what the model
+itself always confuses; a second engine does, and takes this place when it is
+there (ADR 7).
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ from sterling.packs.recall.ocr.agree import Agreement, agree
 from sterling.packs.recall.ocr.language import find_language_folder
 from sterling.packs.recall.ocr.reading import (
     ReadingSettings,
+    further_looks,
     load_reading,
     put_text,
     reading_inputs,
-    second_look,
 )
 from sterling.packs.recall.pixels.read import Box
 from sterling.packs.recall.search.index import RecallIndex
@@ -38,17 +40,33 @@ __all__ = ["Check", "Checker", "known_check"]
 PLUGIN_ID = "ocr_tesseract"
 
 
+class LookFailed(SterlingError):
+    """A further look at cited pixels gave no reading."""
+
+    code = "recall.look-failed"
+    hint = "Ask again; if it repeats, run `sterling drain --force` and look at what fails."
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a second reading says: agreed, single (there is none) or disagreed."""
+    """What further readings say: agreed, single (there is none) or disagreed.
+
+    `agreement` is the comparison that decides, `against` those that say otherwise.
+    """
 
     verdict: str
     agreement: str | None = None
+    against: tuple[str, ...] = ()
     second: str = ""
     because: str = ""
 
     def as_json(self) -> dict[str, Json]:
-        return {"verdict": self.verdict, "agreement": self.agreement, "second": self.second[:4000]}
+        return {
+            "verdict": self.verdict,
+            "agreement": self.agreement,
+            "against": list(self.against),
+            "second": self.second[:4000],
+        }
 
 
 SINGLE = Check("single")
@@ -57,17 +75,27 @@ SINGLE = Check("single")
 def known_check(
     home: Home, index: RecallIndex, screen: Screen, spans: Sequence[tuple[int, int]]
 ) -> Check | None:
-    """The newest comparison of these very pixels that is on record, or None."""
+    """What is on record about these very pixels: None where nothing is, or too little to decide."""
     boxes = str([list(box) for box in boxes_of(screen, spans)]).replace(" ", "")
-    row = index.connection.execute(
-        "SELECT record FROM checks WHERE frame = ? AND reading = ? AND boxes = ? ORDER BY entry DESC LIMIT 1",
+    rows = index.connection.execute(
+        "SELECT record FROM checks WHERE frame = ? AND reading = ? AND boxes = ? ORDER BY entry",
         (screen.frame, screen.reading, boxes),
-    ).fetchone()
-    if row is None:
+    ).fetchall()
+    found = [(str(row[0]), home.records.get(str(row[0])).document) for row in rows]
+    return _verdict(found)
+
+
+def _verdict(found: Sequence[tuple[str, dict[str, Json]]]) -> Check | None:
+    """One comparison that agrees is enough; two that do not are needed to say that readings differ."""
+    agreed = [record for record, document in found if document["verdict"] == "agreed"]
+    differing = [record for record, document in found if document["verdict"] != "agreed"]
+    if not agreed and len(differing) < 2:
         return None
-    record = home.records.get(str(row[0]))
-    second = " ".join(pair["b"] for pair in record.document["tokens"] if pair["b"])
-    return Check(str(record.document["verdict"]), record.id, second)
+    decides = (agreed or differing)[-1]
+    pairs = next(document["tokens"] for record, document in found if record == decides)
+    second = " ".join(pair["b"] for pair in pairs if pair["b"])
+    against = tuple(record for record in differing if record != decides)
+    return Check("agreed" if agreed else "disagreed", decides, against, second)
 
 
 class Checker:
@@ -77,7 +105,7 @@ class Checker:
         self._home, self._run, self._step = home, run, step
 
     def check(self, screen: Screen, spans: Sequence[tuple[int, int]]) -> Check:
-        """Read the runs of words that hold these spans once more and keep the comparison.
+        """Read the runs of words that hold these spans again and keep every comparison.
 
         An engine that is missing or fails gives `single` with the reason, never agreement.
         """
@@ -86,19 +114,31 @@ class Checker:
             for segment in screen.segments
             if any(start < segment.end and end > segment.start for start, end in spans)
         ]
+        heights = sorted(box[3] - box[1] for box in regions)
+        compared: list[tuple[str, dict[str, Json]]] = []
         try:
-            return self._compare(screen, spans, regions)
+            for settings in further_looks(heights[len(heights) // 2]):
+                compared.append(self._compare(screen, spans, regions, settings))
+                verdict = _verdict(compared)
+                if verdict is not None:
+                    return verdict
         except SterlingError as problem:
             return Check("single", because=f"{problem.code}: {problem.message}")
+        raise AssertionError("unreachable: two looks decide")
 
-    def _compare(self, screen: Screen, spans: Sequence[tuple[int, int]], regions: Sequence[Box]) -> Check:
+    def _compare(
+        self,
+        screen: Screen,
+        spans: Sequence[tuple[int, int]],
+        regions: Sequence[Box],
+        settings: ReadingSettings,
+    ) -> tuple[str, dict[str, Json]]:
+        """One further look and its comparison, on record."""
         from sterling.runtime.engine import Task
         from sterling.runtime.engine_local import LocalEngine
         from sterling.runtime.registry import load_registry
 
         frame = self._home.records.get(screen.frame)
-        heights = sorted(box[3] - box[1] for box in regions)
-        settings = second_look(heights[len(heights) // 2])
         folder = find_language_folder(settings.languages)
         plugin = load_registry("recall").get("recall", PLUGIN_ID)
         with tempfile.TemporaryDirectory(prefix="sterling-check-") as scratch, LocalEngine(1) as engine:
@@ -112,7 +152,7 @@ class Checker:
             )
             (end,) = engine.run([task])
             if end.end != "returned":
-                return Check("single", because=f"{end.reason or end.end}: {end.message}")
+                raise LookFailed(f"{end.reason or end.end}: {end.message}")
             size = (int(frame.document["width"]), int(frame.document["height"]))
             reading = load_reading(task.out_dir / "reading.json", *size)
         return self._keep(screen, spans, regions, reading, settings, f"{plugin.id}@{plugin.version}")
@@ -125,7 +165,7 @@ class Checker:
         reading: dict[str, Json],
         settings: ReadingSettings,
         plugin: str,
-    ) -> Check:
+    ) -> tuple[str, dict[str, Json]]:
         first = _whole_words(screen, spans)
         agreement = agree(first, [str(token["text"]) for token in reading["tokens"]])
         batch = Batch(run=self._run, step=self._step)
@@ -138,8 +178,7 @@ class Checker:
         ]
         ref = self._home.records.put(batch, "recall.agreement", document, sources)
         self._home.ledger.commit(batch)
-        second = " ".join(pair.second for pair in agreement.pairs if pair.second)
-        return Check("agreed" if agreement.agreed else "disagreed", ref.id, second)
+        return ref.id, document
 
 
 def _whole_words(screen: Screen, spans: Sequence[tuple[int, int]]) -> list[str]:

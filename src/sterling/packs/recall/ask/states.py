@@ -21,6 +21,7 @@ from sterling.packs.recall.reasons import REASONS, Reason
 
 __all__ = ["MOVED_BY_GAPS", "Verdict", "decide"]
 
+_AGREED = "Two readings of the cited pixels agree."
 MOVED_BY_GAPS = frozenset({"count", "first_seen", "last_seen", "list", "when"})
 
 
@@ -61,4 +62,4 @@ def _of_claims(operator: str, verdicts: Sequence[str], dropped: int, gaps: Seque
         )
     if gaps and operator in MOVED_BY_GAPS:
         return Verdict("partial", gaps[0].reason, f"There may be more: {gaps[0].sentence}")
-    return Verdict("answered", None, "Two readings of the cited pixels agree.")
+    return Verdict("answered", None, _AGREED)

@@ -27,11 +27,11 @@ __all__ = [
     "EngineBlind",
     "ReadingInvalid",
     "ReadingSettings",
+    "further_looks",
     "load_reading",
     "put_state",
     "put_text",
     "reading_inputs",
-    "second_look",
     "tokens_of",
 ]
 
@@ -75,15 +75,18 @@ class ReadingSettings:
 
 
 FULL_FRAME = ReadingSettings(("eng",), 15_000, "sparse")
-_SECOND_HEIGHT = 40  # Pixels that a line of text has in the second look, whatever it had on the screen.
+_LOOK_HEIGHTS = (32, 24)  # Pixels that a line of text has in a further look, whatever it had on the screen.
 
 
-def second_look(height: int) -> ReadingSettings:
-    """How pixels with lines of this height are read the second time: always in another size than first."""
-    scale_bp = min(40_000, max(10_000, _SECOND_HEIGHT * 10_000 // max(1, height)))
-    if abs(scale_bp - FULL_FRAME.scale_bp) < FULL_FRAME.scale_bp // 5:
-        scale_bp = 20_000
-    return ReadingSettings(FULL_FRAME.languages, scale_bp, "block")
+def further_looks(height: int) -> tuple[ReadingSettings, ...]:
+    """How pixels with lines of this height are read again: each time in a size of its own."""
+    scales_bp = [FULL_FRAME.scale_bp]
+    for wanted in _LOOK_HEIGHTS:
+        scale_bp = min(40_000, max(10_000, wanted * 10_000 // max(1, height)))
+        while any(abs(scale_bp - other) < other // 6 for other in scales_bp):
+            scale_bp = scale_bp * 5 // 4
+        scales_bp.append(scale_bp)
+    return tuple(ReadingSettings(FULL_FRAME.languages, scale_bp, "block") for scale_bp in scales_bp[1:])
 
 
 def reading_inputs(home: Home, frame: Record, folder: Path, regions: Sequence[Box] = ()) -> dict[str, Json]:

@@ -12,8 +12,8 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,7 +171,8 @@ def check(home: Home) -> IndexManifest:
         try:
             RecallIndex(fresh).catch_up(home)
             for table in _TABLES:
-                _compare(table, _rows(fresh, table), _rows(index.connection, table))
+                with closing(_rows(fresh, table)) as wanted, closing(_rows(index.connection, table)) as found:
+                    _compare(table, wanted, found)
             index.connection.execute("INSERT INTO words (words) VALUES ('integrity-check')")
             index.connection.execute("INSERT INTO grams (grams) VALUES ('integrity-check')")
         except sqlite3.DatabaseError as problem:
@@ -194,7 +195,7 @@ def _compare(table: str, expected: Iterator[tuple[Json, ...]], found: Iterator[t
             return
 
 
-def _rows(connection: sqlite3.Connection, table: str) -> Iterator[tuple[Json, ...]]:
+def _rows(connection: sqlite3.Connection, table: str) -> Generator[tuple[Json, ...], None, None]:
     yield from connection.execute(f"SELECT * FROM {table} ORDER BY 1")
 
 
