@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,9 @@ from sterling.kernel.home import Home
 from sterling.packs.ci import door
 from sterling.packs.ci.assess import Assessed
 from sterling.packs.ci.baseline import Baseline
-from sterling.packs.ci.checkout import find_repository, resolve_revision
+from sterling.packs.ci.checkout import copy_revision, find_repository, resolve_revision
 from sterling.packs.ci.policy import PolicyInvalid
+from sterling.runtime.fingerprint import tree_hash
 from sterling.runtime.runs import read_run
 
 Quick = Callable[..., Path]
@@ -288,6 +290,19 @@ class TestNamedBaseline:
 
         assert answer(found) == ("failed", 1, ("ci.new-failure",))
 
+    def test_it_is_not_taken_for_one_that_was_captured_here(
+        self, captured: Any, quick: Quick, judge: Judge, tmp_path: Path
+    ) -> None:
+        quick(GREEN, files={"other": ""})
+        folder = quick({**GREEN, "t/a.py::x": "failed"})
+        made_up = replace(
+            captured[0], parts=replace(captured[0].parts, tree=_tree(folder, "HEAD~1", tmp_path))
+        )
+        door.write_baseline(made_up, tmp_path / "o.baseline.json")
+
+        assert answer(judge(folder, base="HEAD~1", baseline_file=tmp_path / "o.baseline.json"))[0] == "failed"
+        assert answer(judge(folder, capture=False)) == ("na", 4, ("ci.no-baseline",))
+
     def test_an_edited_one_is_exit_three_and_the_decision_is_kept(
         self, captured: Any, quick: Quick, judge: Judge, home: Home
     ) -> None:
@@ -523,6 +538,19 @@ def test_an_order_needs_words(quick: Quick, argv: tuple[str, ...]) -> None:
         door.order_tests(quick(GREEN), argv)
 
 
+def test_names_that_are_no_utf8_stop_nothing(quick: Quick, judge: Judge, home: Home) -> None:
+    quick(GREEN)
+    folder = quick(GREEN, files={"n": ""})
+    strange = folder / os.fsdecode(b"caf\xe9.py")
+    strange.write_text("x")
+    report = folder / os.fsdecode(b"r\xe9port.xml")
+    report.write_text((folder / "report.xml").read_text())
+
+    assert answer(judge(folder, at="", base="HEAD"))[0] == "ok"
+    found = door.ingest([str(report)], home=home, exit_code=0, folder=folder)
+    assert found.facts.tally == {"passed": 3}
+
+
 def test_the_shipped_sample_is_the_same_everywhere(tmp_path: Path) -> None:
     from sterling.packs.ci.sample import SamplePlaceTaken
 
@@ -533,6 +561,12 @@ def test_the_shipped_sample_is_the_same_everywhere(tmp_path: Path) -> None:
     assert resolve_revision(find_repository(tmp_path / "one"), "main") == first.base
     with pytest.raises(SamplePlaceTaken):
         door.make_sample(tmp_path / "one")
+
+
+def _tree(folder: Path, revision: str, scratch: Path) -> str:
+    repository = find_repository(folder)
+    copy = copy_revision(repository, resolve_revision(repository, revision), scratch / "tree")
+    return tree_hash(copy.path)
 
 
 def _spoil(home: Home, address: str) -> None:

@@ -6,7 +6,7 @@ short or saw no test makes a baseline that is kept for reading and never used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,8 +76,8 @@ def find_baseline(home: Home, parts: KeyParts) -> tuple[Baseline, Record] | None
     Errors: blob.altered, blob.absent, integrity.record-altered.
     """
     key, found = parts.key, None
-    for record in home.records.read("ci.baseline"):
-        if record.document["key"] == key and record.document["healthy"]:
+    for record in _captured_here(home):
+        if record.document["key"] == key:
             found = record
     return None if found is None else (load_baseline(home, found), found)
 
@@ -85,10 +85,21 @@ def find_baseline(home: Home, parts: KeyParts) -> tuple[Baseline, Record] | None
 def near_baseline(home: Home, tree: str) -> Baseline | None:
     """The newest healthy baseline of the same tree under any command or environment."""
     found = None
-    for record in home.records.read("ci.baseline"):
-        if record.document["parts"]["tree"] == tree and record.document["healthy"]:
+    for record in _captured_here(home):
+        if record.document["parts"]["tree"] == tree:
             found = record
     return None if found is None else load_baseline(home, found)
+
+
+def _captured_here(home: Home) -> Iterator[Record]:
+    """Healthy baselines that this home ran itself.
+
+    One that came as a file holds for the verdict it was named in: its seal proves
+    that nobody edited it since, not who made it.
+    """
+    for record in home.records.read("ci.baseline"):
+        if record.document["healthy"] and record.document["facts"]:
+            yield record
 
 
 def _baseline_of(results: Sequence[RunResult]) -> Baseline:

@@ -298,10 +298,11 @@ def _end_of(exit_code: int | None) -> ProcessEnd | None:
 def _listing(folder: Path | None) -> set[str]:
     """Files of the repository around a folder, so that dotted names can be placed; empty outside one."""
     from sterling.packs.ci.checkout import NotARepository, find_repository, list_files
+    from sterling.packs.ci.facts import clean_text
 
     if folder is None:
         return set()
     try:
-        return set(list_files(find_repository(folder)))
+        return {clean_text(name) for name in list_files(find_repository(folder))}
     except NotARepository:
         return set()

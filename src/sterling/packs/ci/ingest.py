@@ -17,7 +17,7 @@ from typing import BinaryIO
 from sterling.kernel.blobs import Blobs
 from sterling.kernel.errors import EXIT_USAGE, SterlingError
 from sterling.packs.ci.exits import ProcessEnd
-from sterling.packs.ci.facts import Facts, Pointer, Reading
+from sterling.packs.ci.facts import Facts, Pointer, Reading, clean_text
 from sterling.packs.ci.identity import PathMap, file_of
 from sterling.packs.ci.reports.detect import HEAD_BYTES, detect
 from sterling.packs.ci.reports.junit import read_junit
@@ -87,7 +87,7 @@ def ingest_reports(
     `listing` names the files of the tree, so that dotted names can be placed.
     Errors: blob.source-unreadable, blob.no-space.
     """
-    stored = [(name, blobs.put_file(path)) for name, path in files]
+    stored = [(clean_text(name), blobs.put_file(path)) for name, path in files]
     return ingest_blobs(stored, blobs=blobs, listing=listing, end=end, runner=runner, root=root)
 
 
