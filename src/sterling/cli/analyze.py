@@ -65,7 +65,13 @@ def command(
     with face.open_home(create=True) as home:
         options = door.options(**asked, home=home)
         with face.progress(_steps(options), "analyze") as progress:
-            result = door.analyze(home, data, options, _follow(progress))
+            try:
+                result = door.analyze(home, data, options, _follow(progress))
+            except KeyboardInterrupt as stopped:
+                folder = getattr(stopped, "folder", None)
+                if folder is not None:
+                    face.say(f"stopped; every step is closed and the report so far lies in {folder}")
+                raise
         text = render(result.document, result.report)
         face.present(dict(result.document), contract=_CONTRACT, text=text, exit=result.exit)
 

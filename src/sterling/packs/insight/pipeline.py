@@ -87,6 +87,7 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, analysis: Analysis) -> None:
         super().__init__()
         self.analysis = analysis
+        self.folder = analysis.written.folder
 
 
 def prepare(path: Path, name: str, scratch: Path, options: ReadOptions) -> Prepared:

@@ -22,6 +22,7 @@ from sterling.packs.insight.engine import sealed
 from sterling.packs.insight.evidence import reexecute, row_of
 from sterling.packs.insight.figures import exception_counts
 from sterling.packs.insight.kinds import claim_of
+from sterling.packs.insight.report.copies import check_copies
 from sterling.packs.insight.report.files import body_hash
 from sterling.packs.insight.table import Stored
 from sterling.runtime.runs import read_run
@@ -71,6 +72,8 @@ def recheck(home: Home, run_id: str) -> Rechecked:
         mapping["exceptions"],
     )
     _check_blobs(home, stored, records, found)
+    for what, problem in check_copies(home, run_id):
+        found.note(what, problem)
     report = _report(home, records["report"][0].document, found)
     try:
         with sealed(stored.paths(home)) as connection:
@@ -191,15 +194,12 @@ def _check_report(report: Mapping[str, Json], records: Mapping[str, list[Record]
             record.document[part] == row[part] for part in ("claim", "evidence", "id")
         )
         found.note(what, "" if same else "it differs from the ledger")
-    told = (
-        len(body["findings"]) + len(body["profiles"]) + body["findings_left_out"] + body["profiles_left_out"]
-    )
-    tests = records["registry"][0].document["tests"]
-    whole = len(known) == told and body["registry"]["tests"] == tests
-    words = (
-        f"expected {len(known)} findings of {tests} hypotheses, found {told} of {body['registry']['tests']}"
-    )
-    found.note("the counts of the report", "" if whole else words)
+    left_out = body["findings_left_out"] + body["profiles_left_out"]
+    told = len(body["findings"]) + len(body["profiles"]) + left_out
+    words = f"expected {len(known)} findings, found {told}"
+    found.note("the number of findings", "" if len(known) == told else words)
+    tests, tried = records["registry"][0].document["tests"], body["registry"]["tests"]
+    found.note("the number of hypotheses", "" if tests == tried else f"expected {tests}, found {tried}")
 
 
 def _shown(body: Mapping[str, Json]) -> Iterator[Mapping[str, Json]]:

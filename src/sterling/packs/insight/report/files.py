@@ -96,12 +96,17 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     for name, content_bytes in data.items():
         (folder / name).write_bytes(content_bytes)
-    record = _record(home, run_id, report, parts, data)
+    record = _record(home, run_id, report, parts, data, folder)
     return Written(report, folder, {name: folder / name for name in data}, record)
 
 
 def _record(
-    home: Home, run_id: str, report: Mapping[str, Json], parts: BodyParts, data: Mapping[str, bytes]
+    home: Home,
+    run_id: str,
+    report: Mapping[str, Json],
+    parts: BodyParts,
+    data: Mapping[str, bytes],
+    folder: Path,
 ) -> RecordRef:
     files: list[dict[str, Json]] = [
         {
@@ -123,6 +128,8 @@ def _record(
     ]
     batch = Batch(run=run_id)
     record = home.records.put(batch, "insight.report", document, sources)
+    copies = [{"name": file["name"], "sha256": file["blob"]} for file in files]
+    batch.append("insight.report-written", {"folder": str(folder.resolve()), "files": copies})
     home.ledger.commit(batch)
     return record
 
