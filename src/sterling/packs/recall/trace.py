@@ -107,7 +107,10 @@ def check_claim(home: Home, claim: Mapping[str, Json], zone: str) -> list[Step]:
         raise CitationBroken(
             f"claim: the cited characters do not say {str(claim['text'])[:80]!r}", step="claim"
         )
-    because = _look_at_check(home, claim)
+    try:
+        because = _look_at_check(home, claim)
+    except SterlingError as problem:
+        because = f"{problem.code}: {problem.message}"
     if because:
         raise CitationBroken(f"check: {because}", step="check")
     return [*steps, Step("claim", str(claim["text"])), Step("check", str(claim["check"]["verdict"]))]

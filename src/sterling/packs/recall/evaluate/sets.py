@@ -131,6 +131,8 @@ def load_predictions(path: Path) -> dict[str, dict[str, Json]]:
         if not isinstance(citations, list) or not all(isinstance(item, dict) for item in citations):
             raise bad_line(path, number, "expected a list of objects as citations")
         found[name] = line
+    if not found:
+        raise SetInvalid(f"expected predictions in {path}, found none", path=str(path))
     return found
 
 

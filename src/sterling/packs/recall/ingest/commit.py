@@ -10,6 +10,7 @@ ingest; nothing reads a frame without one.
 from __future__ import annotations
 
 import socket
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +75,7 @@ class Taker:
         self._store = FrameStore(self._put_pixels, index.tile_place)
         self._streams: dict[str, _Stream] = {}
         self._frames: dict[str, str] = {}
+        self._failed: set[str] | None = None  # Items refused before this run; read when first needed.
         self.session = self._open_session()
 
     def take(self, item: Item) -> None:
@@ -95,7 +97,7 @@ class Taker:
         batch = Batch(run=self._run, step=self._step)
         ref = self._home.records.put(batch, "recall.item", self._item_document(item, stream, address))
         if self._home.records.has(ref.id):
-            self.taken.repeated += 1
+            self._count_repeated(item, ref.id)
             return
         batch.require(RecordAbsent(ref.id))
         try:
@@ -124,8 +126,13 @@ class Taker:
     def _load(self, item: Item, file: Path) -> tuple[str, bytes] | None:
         """The file's address and bytes; None when it was refused."""
         try:
-            if file.stat().st_size > _FILE_BYTES_MAX:
-                message = f"expected at most {_FILE_BYTES_MAX} bytes, found {file.stat().st_size}"
+            about = file.stat()
+            if not stat.S_ISREG(about.st_mode):
+                message = "expected a readable file, found a pipe, socket or device"
+                self._refuse(item, Reason.IMAGE_UNREADABLE, message)
+                return None
+            if about.st_size > _FILE_BYTES_MAX:
+                message = f"expected at most {_FILE_BYTES_MAX} bytes, found {about.st_size}"
                 self._refuse(item, Reason.IMAGE_UNREADABLE, message)
                 return None
             data = file.read_bytes()
@@ -253,6 +260,17 @@ class Taker:
         self.taken.frames += outcome == "new"
         self.taken.same += outcome == "same"
         self.taken.known += outcome == "known"
+
+    def _count_repeated(self, item: Item, item_id: str) -> None:
+        """An item that is here already: nothing new, or the same refusal as the first time."""
+        if self._failed is None:
+            rows = self._index.connection.execute("SELECT item FROM ticks WHERE outcome = 'failed'")
+            self._failed = {str(row[0]) for row in rows}
+        if item_id in self._failed:
+            message = "expected a whole image, found the bytes that were refused before"
+            self._refuse(item, Reason.IMAGE_UNREADABLE, message)
+        else:
+            self.taken.repeated += 1
 
     def _refuse(self, item: Item, code: Reason, message: str) -> None:
         self.taken.refused.append(Refusal(item.name, str(code), message))

@@ -115,7 +115,7 @@ def _image_item(file: Path, name: str, zone: str) -> Item:
         said = _sidecar(sidecar)
         zone_of(said.get("zone", zone))
         at_us = moment_us(said["ts"], said.get("zone", zone)) if "ts" in said else None
-    except (ValueError, MomentInvalid, ZoneUnknown) as problem:
+    except (ValueError, RecursionError, OSError, MomentInvalid, ZoneUnknown) as problem:
         return Item(name, file, None, file_us, refusal=f"{sidecar.name}: {problem}")
     return Item(name, file, at_us, file_us, said.get("monitor", "0"), _context(said))
 
@@ -175,19 +175,27 @@ def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Json]]]:
 
     Errors: SetInvalid naming the line.
     """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if len(line) > _LINE_BYTES_MAX:
-                raise bad_line(path, number, f"expected at most {_LINE_BYTES_MAX} bytes, found more")
-            if not line.strip():
-                continue
-            try:
-                document = json.loads(line.decode("utf-8"))
-            except (ValueError, RecursionError) as problem:
-                raise bad_line(path, number, f"expected JSON in UTF-8, found {problem}") from problem
-            if not isinstance(document, dict):
-                raise bad_line(path, number, f"expected an object, found {type(document).__name__}")
-            yield number, document
+    for number, line in enumerate(_raw_lines(path), start=1):
+        if len(line) > _LINE_BYTES_MAX:
+            raise bad_line(path, number, f"expected at most {_LINE_BYTES_MAX} bytes, found more")
+        if not line.strip():
+            continue
+        try:
+            document = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError) as problem:
+            raise bad_line(path, number, f"expected JSON in UTF-8, found {problem}") from problem
+        if not isinstance(document, dict):
+            raise bad_line(path, number, f"expected an object, found {type(document).__name__}")
+        yield number, document
+
+
+def _raw_lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(_LINE_BYTES_MAX + 1):
+                yield line
+    except OSError as problem:
+        raise SetInvalid(f"expected to read {path}, found: {problem.strerror}", path=str(path)) from problem
 
 
 def _about(path: Path) -> dict[str, str]:

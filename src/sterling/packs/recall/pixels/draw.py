@@ -36,11 +36,13 @@ def draw_boxes(picture: Picture, boxes: Sequence[Box]) -> bytes:
 
 def surroundings(boxes: Sequence[Box], width: int, height: int) -> Box:
     """The boxes with a margin, at least a readable size, inside the picture."""
-    left = min(box[0] for box in boxes) - _MARGIN
-    top = min(box[1] for box in boxes) - _MARGIN
-    right = max(box[2] for box in boxes) + _MARGIN
-    bottom = max(box[3] for box in boxes) + _MARGIN
-    wide, high = max(0, _LEAST_WIDTH - (right - left)), max(0, _LEAST_HEIGHT - (bottom - top))
-    left, right = left - wide // 2, right + wide // 2
-    top, bottom = top - high // 2, bottom + high // 2
-    return max(0, left), max(0, top), min(width, right), min(height, bottom)
+    left, right = _stretch(min(box[0] for box in boxes), max(box[2] for box in boxes), _LEAST_WIDTH, width)
+    top, bottom = _stretch(min(box[1] for box in boxes), max(box[3] for box in boxes), _LEAST_HEIGHT, height)
+    return left, top, right, bottom
+
+
+def _stretch(start: int, end: int, least: int, limit: int) -> tuple[int, int]:
+    """A stretch with a margin around it, moved inside the limit rather than cut where that is possible."""
+    length = min(limit, max(least, end - start + 2 * _MARGIN))
+    first = max(0, min(limit - length, (start + end - length) // 2))
+    return first, first + length
