@@ -30,11 +30,11 @@ def test_a_new_home_is_private_named_anchored_and_explained(tmp_path: Path) -> N
 
 def test_a_failed_start_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise OSError("no")
+        raise RuntimeError("no")
 
     monkeypatch.setattr(homes, "create_store", fail)
 
-    with pytest.raises(OSError, match="no"):
+    with pytest.raises(RuntimeError, match="no"):
         init_home(tmp_path / "home")
 
     assert list(tmp_path.iterdir()) == []

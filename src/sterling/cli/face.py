@@ -6,8 +6,8 @@ command prints one object whose first key names its contract, and nothing else.
 
 from __future__ import annotations
 
-import json
 import os
+import stat
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from sterling.cli.json_line import print_object
+from sterling.cli.json_line import json_line
 
 if TYPE_CHECKING:
     from sterling.cli.progress import Progress
@@ -65,7 +65,7 @@ class Face:
 
     @property
     def home_path(self) -> Path:
-        """Where the home is or would be. Errors: cli.path-unusable."""
+        """Where the home is or would be. Errors: cli.bad-value."""
         from sterling.kernel.home import default_home_path
 
         path = self.home_option or default_home_path()
@@ -96,14 +96,15 @@ class Face:
 
     def show(self, result: dict[str, Any], *, contract: str, text: str) -> None:
         """Print the result: JSON under its contract, or the text."""
+        answer: str | bytes = text
         if self.as_json:
             ordered = {
                 "contract": contract,
                 **{key: result[key] for key in sorted(result) if key != "contract"},
             }
-            text = json.dumps(ordered, ensure_ascii=False)
+            answer = json_line(ordered)
         try:
-            click.echo(text)
+            click.echo(answer)
         except BrokenPipeError:
             close_output()  # The reader went away; the work and its exit status stand.
 
@@ -151,24 +152,26 @@ def refuse_unusable(*values: object) -> None:
     A pipe would be waited for without end, and a name too long or a circle of
     links cannot be looked at. What is missing passes: the command says what it
     expected there.
-    Errors: cli.path-unusable.
+    Errors: cli.bad-value.
     """
-    from sterling.cli.failures import PathUnusable
-
     for value in values:
         if isinstance(value, tuple):
             refuse_unusable(*value)
         elif isinstance(value, Path):
-            try:
-                mode = value.stat().st_mode
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as problem:
-                raise PathUnusable(
-                    f"expected a file or a folder, found {problem.strerror}: {str(value)[:300]}"
-                ) from problem
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise PathUnusable(f"expected a file or a folder, found a pipe, socket or device: {value}")
+            found = _unusable(value)
+            if found:
+                raise click.UsageError(f"expected a file or a folder, found {found}: {str(value)[:300]}")
+
+
+def _unusable(path: Path) -> str:
+    """Why no command can use this path; empty if one can, or if there is nothing."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError as problem:
+        return str(problem.strerror)
+    return "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "a pipe, socket or device"
 
 
 def root_options(function: Function) -> Function:

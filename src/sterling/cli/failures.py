@@ -13,13 +13,12 @@ from typing import NoReturn
 import click
 
 from sterling.cli import plain
-from sterling.cli.json_line import print_object
+from sterling.cli.json_line import json_line
 from sterling.cli.table import COMMANDS
 from sterling.kernel.errors import EXIT_DEFECT, EXIT_USAGE, SterlingError
 
 __all__ = [
     "BadUsage",
-    "PathUnusable",
     "UnknownCommand",
     "UnknownOption",
     "as_usage",
@@ -49,14 +48,6 @@ class UnknownOption(BadUsage):
     code = "cli.unknown-option"
 
 
-class PathUnusable(SterlingError):
-    """A path can never name a plain file or a folder."""
-
-    code = "cli.path-unusable"
-    hint = "Name a plain file or a folder; `sterling --help` lists the commands."
-    exit = EXIT_USAGE
-
-
 def as_usage(problem: click.UsageError) -> BadUsage:
     """The project's error for what click refused, with the nearest names."""
     path = problem.ctx.command_path if problem.ctx else "sterling"
@@ -83,7 +74,7 @@ def as_usage(problem: click.UsageError) -> BadUsage:
 def report(problem: SterlingError, *, as_json: bool) -> int:
     """Print the error and give its exit status."""
     if as_json:
-        print_object({"error": problem.as_json()}, sort_keys=True)
+        click.echo(json_line({"error": problem.as_json()}, sort_keys=True))
     else:
         click.echo(f"{problem.code}: {plain.text(problem.message)}", err=True)
         click.echo(f"next: {problem.hint}", err=True)
@@ -103,7 +94,7 @@ def report_defect(problem: Exception, *, as_json: bool, verbose: bool) -> int:
         "details": {"report": file.name},
     }
     if as_json:
-        print_object({"error": error}, sort_keys=True)
+        click.echo(json_line({"error": error}, sort_keys=True))
     else:
         if verbose:
             click.echo(words, err=True)

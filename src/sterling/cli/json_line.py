@@ -10,12 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import click
-
-__all__ = ["print_object"]
+__all__ = ["json_line"]
 
 
-def print_object(document: dict[str, Any], *, sort_keys: bool = False) -> None:
-    """Print a document as one line of UTF-8, whatever the terminal's encoding is."""
-    text = json.dumps(document, ensure_ascii=False, sort_keys=sort_keys)
-    click.echo(text.encode("utf-8", "backslashreplace"))
+def json_line(document: dict[str, Any], *, sort_keys: bool = False) -> bytes:
+    """A document on one line of UTF-8, whatever the terminal's encoding is."""
+    return json.dumps(document, ensure_ascii=False, sort_keys=sort_keys).encode("utf-8", "backslashreplace")

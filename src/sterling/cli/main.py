@@ -36,6 +36,7 @@ def _run(given: list[str]) -> NoReturn:
     from sterling.kernel.errors import SterlingError
 
     as_json = _wants_json(given)
+    _show_any_name()
     try:
         root.main(args=given, prog_name="sterling", standalone_mode=False)
     except SterlingError as problem:
@@ -50,6 +51,14 @@ def _run(given: list[str]) -> NoReturn:
     except Exception as problem:  # noqa: BLE001 - the one place where a defect of ours ends
         sys.exit(report_defect(problem, as_json=as_json, verbose=_has(given, "-v", "--verbose")))
     sys.exit(0)
+
+
+def _show_any_name() -> None:
+    """Names that this terminal's encoding lacks are shown as escapes; they end no command."""
+    import io
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _wants_json(given: list[str]) -> bool:

@@ -53,7 +53,6 @@ def command(
     is_run = target is not None and target.startswith("run-") and not os.path.lexists(target)
     run = target if is_run else None
     path = face.home_path if target is None or run is not None else Path(target)
-    faces.refuse_unusable(path)
     found = verify_home(
         path,
         blobs=blobs or run is not None,
@@ -148,6 +147,7 @@ def _read(file: Path) -> str:
     try:
         return file.read_bytes().decode("utf-8", "replace")
     except OSError as problem:
+        found = f"found {problem.strerror}: {file}"
         raise BadUsage(
-            f"expected a file that may be read, found {problem.strerror}: {file}", hint="sterling verify --help"
+            f"expected a file that may be read, {found}", hint="sterling verify --help"
         ) from problem

@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
+from io import RawIOBase
 from pathlib import Path
 
 from sterling.kernel.errors import EXIT_BROKEN, SterlingError
@@ -99,12 +100,12 @@ class Blobs:
             ) from problem
         with reader, _space(), incoming.open("xb") as file:
             try:
-                while piece := reader.read(_PIECE_BYTES):
+                while piece := _read_piece(reader, source):
                     digest.update(piece)
                     file.write(piece)
-            except IsADirectoryError as problem:
+            except BlobSourceUnreadable:
                 incoming.unlink()
-                raise BlobSourceUnreadable(f"expected a file, found a folder: {source}") from problem
+                raise
             file.flush()
             os.fsync(file.fileno())
         address = digest.hexdigest()
@@ -166,6 +167,15 @@ class Blobs:
         folder = self.root / ".quarantine"
         folder.mkdir(mode=0o700, exist_ok=True)
         target.rename(folder / f"{address}.{secrets.token_hex(4)}")
+
+
+def _read_piece(reader: RawIOBase, source: Path) -> bytes:
+    try:
+        return reader.read(_PIECE_BYTES) or b""
+    except OSError as problem:
+        raise BlobSourceUnreadable(
+            f"expected a readable file, found {source}: {problem.strerror}"
+        ) from problem
 
 
 class _space:

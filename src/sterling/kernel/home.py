@@ -36,6 +36,7 @@ from sterling.kernel.store_sqlite import HOME_VERSION, connect_reader, create_st
 __all__ = [
     "Home",
     "HomeMissing",
+    "HomeNotMade",
     "HomePermissions",
     "HomeTaken",
     "HomeTooNew",
@@ -83,6 +84,14 @@ class HomeTaken(SterlingError):
 
     code = "home.taken"
     hint = "Name an empty or new folder: `sterling init --home FOLDER`."
+    exit = EXIT_USAGE
+
+
+class HomeNotMade(SterlingError):
+    """The disk refuses a home at a path."""
+
+    code = "home.not-made"
+    hint = "Name a folder that you may write to: `sterling init --home FOLDER`."
     exit = EXIT_USAGE
 
 
@@ -155,17 +164,21 @@ def is_home(path: Path) -> bool:
 def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False) -> Home:
     """Make a home with its id, keys, settings, first entry, first checkpoint and first anchor.
 
-    Errors: home.taken when the folder is not empty.
+    Errors: home.taken when the folder is not empty, home.not-made when the disk refuses one.
     """
     ticking = clock or SystemClock()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
         raise HomeTaken(f"expected a new or empty folder, found {path} in use", path=str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
     growing = path.parent / f".{path.name}.{secrets.token_hex(4)}.incoming"
     home_id = random_id("home")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _furnish(growing, home_id, demo=demo)
         growing.rename(path)
+    except OSError as problem:
+        shutil.rmtree(growing, ignore_errors=True)
+        found = f"found {problem.strerror}: {problem.filename or path}"
+        raise HomeNotMade(f"expected a place for a home at {path}, {found}", path=str(path)) from problem
     except BaseException:
         shutil.rmtree(growing, ignore_errors=True)
         raise
@@ -189,7 +202,7 @@ def open_home(
             store.unreadable, config.*.
     """
     if not is_home(path):
-        remembered = Anchors.remembered_homes().get(str(path.resolve()))
+        remembered = Anchors.remembered_homes().get(os.path.realpath(path))
         if remembered is not None:
             raise LedgerMissing(
                 f"expected the ledger of {remembered} at {path}, found none",

@@ -13,6 +13,7 @@ a path where there is nothing to judge raises.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -161,7 +162,7 @@ def _locate(path: Path) -> tuple[Path, Path]:
 def _remembered(home: Path) -> str | None:
     """The home id that an anchor remembers at this path."""
     try:
-        return Anchors.remembered_homes().get(str(home.resolve()))
+        return Anchors.remembered_homes().get(os.path.realpath(home))
     except OSError:
         return None  # A path that cannot be resolved is remembered by nobody.
 
