@@ -78,7 +78,9 @@ def render(result: dict[str, Any]) -> str:
         lines.append(f"  {item['code']} {plain.text(item['item'])}: {plain.text(item['message'])}")
     if len(result["refused"]) > _SHOWN_MAX:
         lines.append(f"  and {len(result['refused']) - _SHOWN_MAX} more; --json lists them all")
-    if result["frames"]:
+    if result["refused"]:
+        lines.append("next: mend what is named, then `sterling ingest` again; what came in stays in")
+    elif result["frames"]:
         lines.append("next: sterling drain --force")
     return "\n".join(lines)
 

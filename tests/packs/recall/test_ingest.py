@@ -127,7 +127,21 @@ def test_unreadable_files_are_kept_named_and_stop_nothing(home: Home, tmp_path: 
     failed = [tick for tick in ticks(home) if tick["outcome"] == "failed"]
     assert sorted(len(home.blobs.get(str(tick["blob"]))) for tick in failed) == [0, 10, len(whole) // 2]
     assert read_run(home, report.run).state == "failed"
-    assert ingest(folder, home).taken.repeated == 4
+
+
+def test_files_refused_before_are_refused_again_and_add_nothing(home: Home, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    draw(folder / "whole.png", "page")
+    (folder / "empty.png").write_bytes(b"")
+    first = ingest(folder, home)
+    seen = len(ticks(home))
+
+    again = ingest(folder, home)
+
+    assert again.taken.repeated == 1 and len(ticks(home)) == seen
+    assert [item.item for item in first.taken.refused + again.taken.refused] == ["empty.png", "empty.png"]
+    assert read_run(home, again.run).state == "failed"
 
 
 def test_a_picture_that_had_lost_pixels_is_kept_as_it_came_too(home: Home, tmp_path: Path) -> None:
