@@ -18,10 +18,11 @@ from sterling.kernel.errors import SterlingError
 
 if TYPE_CHECKING:
     from sterling.kernel.home import Home
+    from sterling.packs.autopilot.door import TestCase, TestVerdict
     from sterling.runtime.conductor import JobSource
     from sterling.serve.views.status import StatusFacts, WaitingFact
 
-__all__ = ["RunRecheck", "job_sources", "open_app_home", "recheck_run", "status_facts"]
+__all__ = ["RunRecheck", "job_sources", "judge_tests", "open_app_home", "recheck_run", "status_facts"]
 
 _BETWEEN_LOOKS_S = 0.25  # Processor use is what happened between two looks.
 
@@ -92,6 +93,35 @@ def recheck_run(home: Home, run_id: str) -> RunRecheck:
         seen = ci.recheck(home, run_id)
         return RunRecheck(seen.checked, tuple(seen.problems))
     return _recheck_records(home, run_id)
+
+
+def judge_tests(home: Home, case: TestCase) -> TestVerdict:
+    """Run the tests of base and head through ci and say what its decision was.
+
+    Errors: checkout.*, ci.*, and what keeps the ledger from taking the decision.
+    """
+    from sterling.packs.autopilot.door import TestVerdict
+    from sterling.packs.ci import door as ci
+
+    order = ci.order_tests(case.repository, case.argv, revision=case.head, timeout_s=case.wall_s)
+    assessed = ci.assess_change(ci.request_change(order, base=case.base, capture=True), home=home)
+    decision = assessed.decision
+    verdict = decision.verdict
+    closing = [
+        f"{gate.gate}: {gate.because}"
+        for gate in verdict.gates
+        if gate.outcome == "failed" or (gate.outcome == "na" and gate.closes)
+    ]
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(verdict.delta.counts.items()) if count)
+    states = verdict.delta.states
+    return TestVerdict(
+        state=verdict.verdict,
+        code=verdict.reasons[0] if verdict.reasons else "ok",
+        because=" ".join(closing)[:1500] or f"Every gate of ci that closes is open ({counts}).",
+        records=(decision.id,),
+        outcomes={name: result.outcome for name, result in assessed.head.tests.items()},
+        base_outcomes={name: state.base for name, state in states.items()},
+    )
 
 
 def status_facts(home: Home) -> StatusFacts:

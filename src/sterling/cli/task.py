@@ -85,7 +85,7 @@ def run(task: str, argv: tuple[str, ...], uncontained: str, *, face: Face, **giv
     REASON. The receipt says so. `{python}`, `{brief}` and `{brief_file}` in ARGV are
     filled in.
     """
-    from sterling.cli.task_tests import judge_tests
+    from sterling.app import judge_tests
     from sterling.packs.autopilot import door
     from sterling.runtime.interrupts import terminate_as_interrupt
 
@@ -143,7 +143,7 @@ def show(task: str, out: Path | None, *, face: Face) -> None:
 @faces.options
 def submit(task: str, kind: str, file: Path, *, face: Face) -> None:
     """Hand in an artifact of the present phase: JSON under the contract of its kind."""
-    from sterling.cli.task_tests import judge_tests
+    from sterling.app import judge_tests
     from sterling.packs.autopilot import door
 
     content = _read_text(file)
@@ -164,7 +164,7 @@ def submit(task: str, kind: str, file: Path, *, face: Face) -> None:
 @faces.options
 def advance(task: str, to: str, evidence: tuple[str, ...], request: str, *, face: Face) -> None:
     """Ask to leave the present phase through its gate."""
-    from sterling.cli.task_tests import judge_tests
+    from sterling.app import judge_tests
     from sterling.packs.autopilot import door
 
     if door.is_agent():
@@ -185,7 +185,7 @@ def advance(task: str, to: str, evidence: tuple[str, ...], request: str, *, face
 @faces.options
 def back(task: str, to: str, code: str, cites: tuple[str, ...], words: str, *, face: Face) -> None:
     """Send a task back to an earlier phase, with a cause."""
-    from sterling.cli.task_tests import judge_tests
+    from sterling.app import judge_tests
     from sterling.packs.autopilot import door
 
     if door.is_agent():
@@ -202,7 +202,7 @@ def back(task: str, to: str, code: str, cites: tuple[str, ...], words: str, *, f
 @faces.options
 def check(task: str, name: str, *, face: Face) -> None:
     """Have the authority run a command of the profile on the work tree as it is now."""
-    from sterling.cli.task_tests import judge_tests
+    from sterling.app import judge_tests
     from sterling.packs.autopilot import door
 
     if door.is_agent():
@@ -277,7 +277,7 @@ def check_receipt(file: Path, repo: Path | None, *, face: Face) -> None:
 
 
 def _state(face: Face, task: str, to: str, because: str) -> NoReturn:
-    from sterling.cli.task_tests import judge_tests
+    from sterling.app import judge_tests
     from sterling.packs.autopilot import door
 
     with face.open_home() as home:
