@@ -8,6 +8,7 @@ Nothing here is taken from a real program or from a shipped sample.
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 from collections.abc import Callable
@@ -296,3 +297,18 @@ def write_set(folder: Path, seed: int, count: int) -> Path:
     about = {"name": f"generated-{seed}", "licence": "CC0-1.0", "zone": "UTC"}
     (folder / "set.json").write_text(json.dumps(about), encoding="utf-8")
     return folder
+
+
+def main() -> None:
+    """`python bench/recall_screens.py FOLDER [--seed N] [--count N]` writes a set."""
+    parser = argparse.ArgumentParser(description="write a generated recall set")
+    parser.add_argument("folder", nargs="?", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=24)
+    arguments, _ = parser.parse_known_args()
+    if arguments.folder is not None:
+        print(write_set(arguments.folder, arguments.seed, arguments.count))
+
+
+if __name__ == "__main__":
+    main()

@@ -68,7 +68,7 @@ def test_from_nothing_answered_to_answered_with_proof(tmp_path: Path, small_set:
     assert after["state"] == "answered"
     assert asked["answers"][0] in after["claims"][0]["text"]
     with Image.open(picture) as image:
-        assert image.width >= 480 and (214, 40, 40) in set(image.convert("RGB").getdata())
+        assert image.width >= 480 and (214, 40, 40) in set(image.convert("RGB").get_flattened_data())
 
     trace = sterling(home, "recall", "trace", after["record"], expect=0)
     assert trace["holds"] and len(trace["citations"]) == 1
