@@ -33,7 +33,13 @@ _MARKS = {"suspect": ("look", "31"), "notice": ("know", "33"), "structure": ("ho
     metavar="MODE",
     help="two_lane_strict, or legacy (one queue).",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**53 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of everything random.",
+)
 @click.option("--plugins", default="auto", show_default=True, metavar="auto|all|ID,..", help="What to run.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes at a time (default: half the cores).")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the report (default: a new one).")

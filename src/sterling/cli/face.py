@@ -72,6 +72,13 @@ class Face:
         refuse_unusable(path)
         return path
 
+    def refuse_unknown_settings(self) -> None:
+        """Check `--set` also where a command has no use for it. Errors: config.*."""
+        if self.settings:
+            from sterling.kernel.config import default_config
+
+            default_config().with_overrides(self.settings)
+
     def open_home(self, *, read_only: bool = False, create: bool = False) -> AbstractContextManager[Home]:
         """Open the home for this command; `create` makes one when there is none.
 
@@ -132,7 +139,9 @@ def options(function: Function) -> Function:
             if value not in (None, False, ()):
                 given[name] = value
         refuse_unusable(*kwargs.values())
-        return function(*args, face=Face(given), **kwargs)
+        face = Face(given)
+        face.refuse_unknown_settings()
+        return function(*args, face=face, **kwargs)
 
     decorated: Any = wrapped
     for names, attributes in reversed(_OPTIONS):
@@ -147,20 +156,27 @@ def options(function: Function) -> Function:
 
 
 def refuse_unusable(*values: object) -> None:
-    """Refuse paths that no command can use, before any of them opens one; other values pass.
+    """Refuse paths and words that no command can use, before any of them opens one; other values pass.
 
     A pipe would be waited for without end, and a name too long or a circle of
     links cannot be looked at. What is missing passes: the command says what it
-    expected there.
+    expected there. Words that are no UTF-8 could not be written down.
     Errors: cli.bad-value.
     """
     for value in values:
         if isinstance(value, tuple):
             refuse_unusable(*value)
+        elif isinstance(value, str):
+            if not value.isascii() and _has_stray_bytes(value):
+                raise click.UsageError(f"expected text in UTF-8, found other bytes in {value[:300]!r}")
         elif isinstance(value, Path):
             found = _unusable(value)
             if found:
                 raise click.UsageError(f"expected a file or a folder, found {found}: {str(value)[:300]}")
+
+
+def _has_stray_bytes(words: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in words)
 
 
 def _unusable(path: Path) -> str:

@@ -24,7 +24,7 @@ def command(check: bool, line: bool, *, face: Face) -> None:
     from sterling.kernel.home import open_home
     from sterling.serve.views.status import status
 
-    with open_home(face.home_path, read_only=True) as home:
+    with open_home(face.home_path, read_only=True, settings=face.settings) as home:
         view = status(status_facts(home))
     troubled = bool(view["needs_you"] or view["failed_runs"])
     text = one_line(view) if line else render(view)
