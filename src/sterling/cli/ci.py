@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -155,7 +156,7 @@ def show(name: str, *, face: Face) -> None:
     from sterling.packs.ci import door
 
     faces.refuse_unusable(Path(name))
-    if Path(name).exists() or not is_home(face.home_path):
+    if os.path.lexists(name) or not is_home(face.home_path):
         found, record = door.read_baseline(name, home=None)
     else:
         with face.open_home(read_only=True) as home:

@@ -157,6 +157,9 @@ BAD_FILES = {
         (".", 2, "report.not-a-file"),
         ("missing", 2, "report.path-missing"),
         ("*.nothing", 2, "report.path-missing"),
+        ("n" * 300, 2, "report.path-missing"),
+        ("/proc/self/mem", 2, "blob.source-unreadable"),
+        ("/dev/zero", 2, "report.not-a-file"),
     ],
 )
 def test_a_bad_report_gets_a_code_a_sentence_and_a_next_step(
@@ -192,6 +195,11 @@ def test_a_bad_report_gets_a_code_a_sentence_and_a_next_step(
         (("baseline", "capture", "--", "true"), 1, "ci.baseline-unhealthy"),
         (("baseline", "show", "/no/such.baseline.json"), 2, "baseline.unreadable"),
         (("baseline", "show", "."), 2, "baseline.unreadable"),
+        (("baseline", "show", "n" * 300), 2, "cli.bad-value"),
+        (("baseline", "show", "/dev/zero"), 2, "cli.bad-value"),
+        (("baseline", "show", "/proc/self/mem"), 2, "baseline.unreadable"),
+        (("verdict", "--report", "/dev/null", "--baseline", "/dev/null"), 2, "cli.bad-value"),
+        (("run", "--repo", "n" * 300, "--", "true"), 2, "cli.bad-value"),
         (("verdict",), 2, "cli.bad-value"),
         (("verdict", "--report", "x.xml"), 2, "cli.bad-value"),
         (("verdict", "--report", "x.xml", "--baseline", "none.json"), 2, "report.path-missing"),

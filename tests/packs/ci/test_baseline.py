@@ -220,4 +220,6 @@ def test_a_folder_and_a_missing_file_are_wrong_usage(tmp_path: Path, facts: Make
             read_baseline_file(path)
     with pytest.raises(BaselineUnreadable):
         write_baseline_file(made(facts()), tmp_path / "no" / "folder.baseline.json")
+    with pytest.raises(BaselineUnreadable):
+        write_baseline_file(made(facts()), tmp_path / ("n" * 300))
     assert list(tmp_path.iterdir()) == [], "a file that could not be written leaves nothing behind"

@@ -17,7 +17,7 @@ from sterling.kernel.records import Record
 from sterling.packs.ci import door
 from sterling.packs.ci.checkout import find_repository
 from sterling.packs.ci.gates import exit_of
-from sterling.packs.ci.runner import Attempt, Order, execute, prepare
+from sterling.packs.ci.runner import Attempt, CopyFailed, Order, execute, prepare
 from sterling.packs.ci.snapshot import is_wanted
 from sterling.packs.ci.steps import RunResult, run_tests
 from sterling.runtime.runs import list_runs, read_run
@@ -328,6 +328,25 @@ def test_a_copy_that_cannot_be_made_closes_the_run_as_failed(make_repository: Ma
     view = read_run(home, view.id)
     assert view.state == "failed"
     assert [row["reason"] for row in view.outcomes] == ["checkout.link-outside", "run.interrupted"]
+
+
+def test_a_tree_that_cannot_be_copied_or_has_no_room_is_refused(
+    make_repository: Make, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = door.order_tests(make_repository({"t.py": ""}), python("pass"))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sterling.packs.ci.checkout.shutil.copyfile", full)
+        with pytest.raises(CopyFailed) as caught:
+            run_tests(order, home=home)
+    assert "No space left" in caught.value.message
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(CopyFailed):
+        run_tests(order, home=home)
+    assert {view.state for view in list_runs(home)} == {"failed"}, "both runs are closed"
 
 
 def test_nothing_is_left_in_the_temporary_folder(

@@ -7,9 +7,11 @@ in it is believed. Layout and white space may change; content may not.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +59,8 @@ def write_baseline_file(baseline: Baseline, path: Path) -> str:
         growing.write_text(text + "\n", encoding="utf-8")
         os.replace(growing, path)
     except OSError as problem:
-        growing.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            growing.unlink(missing_ok=True)
         raise BaselineUnreadable(
             f"expected to write {path}, found {problem.strerror}", path=str(path)
         ) from problem
@@ -71,7 +74,8 @@ def read_baseline_file(path: Path) -> Baseline:
             baseline; BaselineTampered for one that broke its seal.
     """
     try:
-        data = path.read_bytes()
+        # Opening a pipe would wait for a writer, and a device may never end.
+        data = path.read_bytes() if stat.S_ISREG(path.stat().st_mode) else b""
     except FileNotFoundError:
         raise BaselineUnreadable(f"expected a baseline at {path}, found nothing", path=str(path)) from None
     except OSError as problem:

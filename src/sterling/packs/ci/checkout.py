@@ -112,7 +112,7 @@ def find_repository(folder: Path) -> Repository:
 
     Errors: NotARepository, GitMissing.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise NotARepository(f"expected a folder at {folder}, found none", path=str(folder))
     end = _run(folder, "rev-parse", "--show-toplevel", "--show-prefix")
     if end.returncode != 0:

@@ -6,6 +6,7 @@ pays for one thing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,7 @@ def read_baseline(name: str, *, home: Home | None) -> tuple[Baseline, str]:
     from sterling.packs.ci.baseline_file import BaselineUnreadable, read_baseline_file
     from sterling.packs.ci.evidence import load_baseline
 
-    if home is not None and not Path(name).exists():
+    if home is not None and not os.path.lexists(name):
         for record in home.records.read("ci.baseline"):
             if name and (record.id.startswith(name) or record.document["key"].startswith(name)):
                 return load_baseline(home, record), record.id

@@ -22,6 +22,7 @@ from pathlib import Path
 from sterling.kernel.blobs import Blobs
 from sterling.kernel.canonical import Json
 from sterling.kernel.clock import Clock
+from sterling.kernel.errors import EXIT_USAGE, SterlingError
 from sterling.kernel.ids import random_id
 from sterling.packs.ci.checkout import Checkout, Repository, copy_revision, copy_worktree
 from sterling.packs.ci.environment import (
@@ -63,6 +64,14 @@ _PREFIX = "sterling-ci-"
 _RUNNING = re.compile(
     r"^(?P<name>\S+\.py::\S.*?)(?: (?:PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b.*)?$", re.MULTILINE
 )
+
+
+class CopyFailed(SterlingError):
+    """The tree could not be copied: a file cannot be read, or there is no room."""
+
+    code = "checkout.copy-failed"
+    hint = "Make the files readable and the temporary folder large enough. See `sterling ci run --help`."
+    exit = EXIT_USAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +157,11 @@ class Attempt:
 @contextlib.contextmanager
 def workspace(run_id: str) -> Iterator[Path]:
     """A folder for one run's attempts, removed at the end. Its name tells which run it belonged to."""
-    root = Path(tempfile.gettempdir()) / f"{_PREFIX}{run_id}"
-    root.mkdir(mode=0o700)
+    try:
+        root = Path(tempfile.gettempdir()) / f"{_PREFIX}{run_id}"
+        root.mkdir(mode=0o700)
+    except OSError as problem:
+        raise CopyFailed(f"expected room for a workspace, found {problem}") from problem
     try:
         yield root
     finally:
@@ -177,8 +189,15 @@ def remove_tree(root: Path) -> None:
 def prepare(order: Order, root: Path) -> Prepared:
     """Copy the tree into a fresh place and measure what the run will stand on.
 
-    Errors: checkout.*, command.variable-missing.
+    Errors: checkout.*, command.variable-missing, CopyFailed.
     """
+    try:
+        return _prepare(order, root)
+    except OSError as problem:
+        raise CopyFailed(f"expected to copy the tree, found {problem}") from problem
+
+
+def _prepare(order: Order, root: Path) -> Prepared:
     place = Place(root)
     for folder in (root, place.reports, root / "home", root / "tmp"):
         folder.mkdir(parents=True, mode=0o700)
@@ -303,7 +322,7 @@ def _read_reports(
     for pattern in order.reports:
         inside = sorted(base.glob(pattern)) if not os.path.isabs(pattern) else []
         named |= {path: path.relative_to(base).as_posix() for path in inside}
-    strange = [name for path, name in named.items() if not stat.S_ISREG(path.lstat().st_mode)]
+    strange = [name for path, name in named.items() if not _is_readable(path)]
     if strange:
         named = {path: name for path, name in named.items() if name not in strange}
     facts = ingest_reports(
@@ -317,10 +336,16 @@ def _read_reports(
     started_ns = mark.stat().st_mtime_ns
     stale = sorted(name for path, name in named.items() if path.stat().st_mtime_ns < started_ns)
     if strange:
-        return with_fault(facts, "ci.report-unknown", f"{strange[0]} is no plain file, so it was not read.")
+        return with_fault(
+            facts, "ci.report-unknown", f"{strange[0]} is no readable plain file, so it was not read."
+        )
     if stale:
         return with_fault(facts, "ci.report-stale", f"{stale[0]} was written before this run started.")
     return facts
+
+
+def _is_readable(path: Path) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode) and os.access(path, os.R_OK)
 
 
 def _snapshot(prepared: Prepared, facts: Facts, streams: Sequence[Path], blobs: Blobs) -> dict[str, Json]:
