@@ -87,7 +87,7 @@ KINDS = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=st.lists(CELLS, min_size=1, max_size=8))
 def test_every_raw_cell_of_a_mixed_column_is_rebuilt(tmp_path: Path, cells: list[str]) -> None:
     _, found = normalized(tmp_path, {"x": cells, "other": ["y"] * len(cells)})
@@ -95,7 +95,7 @@ def test_every_raw_cell_of_a_mixed_column_is_rebuilt(tmp_path: Path, cells: list
     assert rebuilt(found) == cells
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_raw_cell_of_a_column_of_one_kind_is_rebuilt(tmp_path: Path, data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(KINDS.original_strategies))

@@ -195,3 +195,35 @@ def test_checking_writes_nothing(copy: Changed) -> None:
     door.recheck(copy.home, copy.run)
 
     assert (copy.home.ledger.size(), sorted(copy.home.blobs.addresses())) == before
+
+
+def test_a_changed_copy_in_the_persons_folder_is_named(
+    home: Home, tmp_path: Path, analyse: Callable[..., door.AnalyzeResult]
+) -> None:
+    result = analyse("a,b\n1,2\n3,4\n")
+    page = result.files["html"]
+    page.write_text(page.read_text().replace("2 rows", "3 rows"))
+
+    (problem,) = door.recheck(home, result.run).problems
+
+    assert str(page) in problem
+
+
+def test_a_removed_copy_and_a_folder_of_a_later_run_are_no_change(
+    home: Home, analyse: Callable[..., door.AnalyzeResult]
+) -> None:
+    first = analyse("a,b\n1,2\n3,4\n")
+    second = analyse("a,b\n1,2\n3,5\n")
+    second.files["md"].unlink()
+
+    assert door.recheck(home, first.run).problems == []
+    assert door.recheck(home, second.run).problems == []
+
+
+def test_a_copy_of_report_json_that_cannot_be_read_is_a_change(
+    home: Home, analyse: Callable[..., door.AnalyzeResult]
+) -> None:
+    result = analyse("a,b\n1,2\n3,4\n")
+    result.files["json"].write_text("{")
+
+    assert len(door.recheck(home, result.run).problems) == 1

@@ -55,7 +55,7 @@ def test_two_late_days_do_not_settle_the_order_of_day_and_month_in_a_long_column
 
 
 def test_every_question_names_its_column_and_its_options(tmp_path: Path) -> None:
-    for name, cells, _, topic in COLUMNS:
+    for name, cells, _, topic in [column for column in COLUMNS if column[3]]:
         for question in decided(tmp_path, name, cells).questions:
             assert topic == question.topic and name in question.text and len(question.options) == 2
 
