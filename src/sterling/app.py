@@ -113,14 +113,16 @@ def judge_tests(home: Home, case: TestCase) -> TestVerdict:
         if gate.outcome == "failed" or (gate.outcome == "na" and gate.closes)
     ]
     counts = ", ".join(f"{count} {name}" for name, count in sorted(verdict.delta.counts.items()) if count)
-    states = verdict.delta.states
+    # A delta leaves out the tests whose outcome is the same on both sides.
+    before = {name: result.outcome for name, result in assessed.head.tests.items()}
+    before |= {name: state.base for name, state in verdict.delta.states.items()}
     return TestVerdict(
         state=verdict.verdict,
         code=verdict.reasons[0] if verdict.reasons else "ok",
         because=" ".join(closing)[:1500] or f"Every gate of ci that closes is open ({counts}).",
         records=(decision.id,),
         outcomes={name: result.outcome for name, result in assessed.head.tests.items()},
-        base_outcomes={name: state.base for name, state in states.items()},
+        base_outcomes=before,
     )
 
 

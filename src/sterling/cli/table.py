@@ -87,7 +87,7 @@ COMMANDS: tuple[Row, ...] = (
         "ci",
         "ci",
         "What a test run proves, against a baseline.",
-        ("ci.verdict",),
+        ("ci.verdict", "ci.ran", "ci.ingested", "ci.baseline-shown", "ci.explained"),
         "sterling ci verdict --base main -- python -m pytest",
     ),
     Row(

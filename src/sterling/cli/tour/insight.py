@@ -22,7 +22,7 @@ def play(stage: Stage) -> None:
             f"body {result['body_sha256'][:12]}…"
         )
         for finding in result["findings"][:2]:
-            stage.tell(f"“{plain.text(finding['claim'], width=150)}”")
+            stage.tell(f"finding: {plain.text(finding['claim'], width=150)}")
         stage.command("verify", result["run"])
         checked = stage.run("verify", result["run"]).data
         stage.demand(checked["verdict"] == "ok", f"expected every figure to hold, found {checked['verdict']}")
