@@ -228,7 +228,7 @@ def test_simulate_prints_the_same_bytes_every_time(run: Run, tmp_path: Path) -> 
         (lambda path: path.write_text(""), "simulate.empty"),
         (lambda path: path.mkdir(), "simulate.unreadable"),
         (lambda path: None, "simulate.unreadable"),
-        (lambda path: os.mkfifo(path), "simulate.unreadable"),
+        (lambda path: os.mkfifo(path), "cli.bad-value"),
         (lambda path: path.write_bytes(b"\0\1\2" * 99), "simulate.unreadable"),
         (lambda path: path.write_text('{"at_us": 1}\n{"at_u'), "simulate.line-invalid"),
         (lambda path: path.write_bytes(b'{"at_us": 1}\n\xff\xfe\n'), "simulate.line-invalid"),

@@ -103,12 +103,12 @@ def report_defect(problem: Exception, *, as_json: bool, verbose: bool) -> int:
     return EXIT_DEFECT
 
 
-def die_interrupted() -> NoReturn:
+def die_interrupted(number: int = signal.SIGINT) -> NoReturn:
     """End by the signal itself, so that a shell loop around us stops too."""
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
     raise AssertionError("the signal ends this process")
 
 

@@ -7,9 +7,12 @@ imported. This function alone decides what an error looks like.
 from __future__ import annotations
 
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from sterling import __version__
+
+if TYPE_CHECKING:
+    from sterling.runtime.interrupts import Arrived
 
 __all__ = ["main"]
 
@@ -29,6 +32,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _run(given: list[str]) -> NoReturn:
+    from sterling.runtime.interrupts import terminate_as_interrupt
+
+    _show_any_name()
+    with terminate_as_interrupt() as arrived:
+        _answer(given, arrived)
+
+
+def _answer(given: list[str], arrived: Arrived) -> NoReturn:
     import click
 
     from sterling.cli.commands import root
@@ -36,7 +47,6 @@ def _run(given: list[str]) -> NoReturn:
     from sterling.kernel.errors import SterlingError
 
     as_json = _wants_json(given)
-    _show_any_name()
     try:
         root.main(args=given, prog_name="sterling", standalone_mode=False)
     except SterlingError as problem:
@@ -47,7 +57,7 @@ def _run(given: list[str]) -> NoReturn:
         usage: BadUsage = as_usage(problem)
         sys.exit(report(usage, as_json=as_json))
     except (KeyboardInterrupt, click.Abort):
-        die_interrupted()
+        die_interrupted(arrived.number)
     except Exception as problem:  # noqa: BLE001 - the one place where a defect of ours ends
         sys.exit(report_defect(problem, as_json=as_json, verbose=_has(given, "-v", "--verbose")))
     sys.exit(0)

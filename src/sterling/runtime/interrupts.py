@@ -11,9 +11,17 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
-__all__ = ["Terminated", "terminate_as_interrupt"]
+__all__ = ["Arrived", "Terminated", "terminate_as_interrupt"]
+
+
+@dataclass(slots=True)
+class Arrived:
+    """Which signal ends the work, once one has come; Ctrl-C unless it was another."""
+
+    number: int = signal.SIGINT
 
 
 class Terminated(KeyboardInterrupt):
@@ -21,25 +29,27 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """While this is open, SIGTERM raises `Terminated` in the main thread.
+def terminate_as_interrupt() -> Iterator[Arrived]:
+    """While this is open, SIGTERM raises `Terminated` in the main thread and is told by what it gives.
 
     In any other thread, and where a handler that is not the default stands
     already, nothing changes: signals are the program's, not a library's.
     """
+    arrived = Arrived()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield arrived
         return
     before = signal.getsignal(signal.SIGTERM)
     if before is not signal.SIG_DFL:
-        yield
+        yield arrived
         return
-    signal.signal(signal.SIGTERM, _raise)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        arrived.number = number
+        raise Terminated("SIGTERM")
+
+    signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        yield arrived
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _raise(number: int, frame: FrameType | None) -> None:
-    raise Terminated("SIGTERM")
