@@ -75,8 +75,18 @@ def one_caller(folder: Path, count: int) -> None:
         ("one caller, median", statistics.median, "<= 1.8"),
         ("one caller, p99", lambda values: percentile(values, 0.99), "<= 2.5"),
     ):
-        line(bench="ledger", case=case, ours=measure(ours), against=measure(floor), rival="raw append + fsync",
-             unit="ms", must=must, accepted=accepted, history=count, runs=count)  # fmt: skip
+        line(
+            bench="ledger",
+            case=case,
+            ours=measure(ours),
+            against=measure(floor),
+            rival="raw append + fsync",
+            unit="ms",
+            must=must,
+            accepted=accepted,
+            history=count,
+            runs=count,
+        )
 
 
 def eight_callers(folder: Path, each: int) -> None:
@@ -90,9 +100,18 @@ def eight_callers(folder: Path, each: int) -> None:
     setup.execute("CREATE TABLE entries (id INTEGER PRIMARY KEY, body BLOB)")
     connections = [alone(database) for _ in range(8)]
     rival_s = together(8, each, lambda number: commit_alone(connections[number]))
-    line(bench="ledger", case="eight threads, durable", ours=accepted / ours_s, against=8 * each / rival_s,
-         rival="eight threads that each commit alone", unit="batches/s", must=">= 5 (8 processes; threads here)",
-         accepted=accepted, history=accepted, runs=8 * each)  # fmt: skip
+    line(
+        bench="ledger",
+        case="eight threads, durable",
+        ours=accepted / ours_s,
+        against=8 * each / rival_s,
+        rival="eight threads that each commit alone",
+        unit="batches/s",
+        must=">= 5 (8 processes; threads here)",
+        accepted=accepted,
+        history=accepted,
+        runs=8 * each,
+    )
 
 
 def alone(database: Path) -> sqlite3.Connection:
@@ -131,9 +150,18 @@ def long_history(folder: Path, histories: tuple[int, int], count: int) -> None:
                     batch.append("process.started", PAYLOAD)
                 home.ledger.commit(batch)
             medians.append(statistics.median(timed(lambda: append(home)) for _ in range(count)))
-    line(bench="ledger", case="long history, median", ours=medians[1], against=medians[0],
-         rival=f"the same at {histories[0]} entries", unit="ms", must="<= 1.2", accepted=2 * count,
-         history=histories[1], runs=count)  # fmt: skip
+    line(
+        bench="ledger",
+        case="long history, median",
+        ours=medians[1],
+        against=medians[0],
+        rival=f"the same at {histories[0]} entries",
+        unit="ms",
+        must="<= 1.2",
+        accepted=2 * count,
+        history=histories[1],
+        runs=count,
+    )
 
 
 def software_cost(folder: Path, count: int) -> None:
@@ -156,9 +184,18 @@ def software_cost(folder: Path, count: int) -> None:
         for _ in range(count):
             ours.append(timed(lambda: append(home)))
             floor.append(timed(bare))
-    line(bench="ledger", case="software cost on a RAM disk, median", ours=statistics.median(ours),
-         against=statistics.median(floor), rival="bare sha256 + json.dumps + INSERT + COMMIT", unit="ms",
-         must="<= 2.5", accepted=count, history=count, runs=count)  # fmt: skip
+    line(
+        bench="ledger",
+        case="software cost on a RAM disk, median",
+        ours=statistics.median(ours),
+        against=statistics.median(floor),
+        rival="bare sha256 + json.dumps + INSERT + COMMIT",
+        unit="ms",
+        must="<= 2.5",
+        accepted=count,
+        history=count,
+        runs=count,
+    )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "performance.md"
+_COLUMNS = ("bench", "case", "ours", "rival", "against", "unit", "ratio", "must", "accepted", "history")
 NOT_BENCHES = {"run_all.py", "report.py"}
 
 
@@ -51,17 +52,14 @@ def page(rows: list[dict[str, object]], *, quick: bool) -> str:
         "# Performance",
         "",
         f"Measured {today} on {cores} cores, {platform.system()} {platform.machine()}, Python "
-        f"{platform.python_version()}, with `make bench`{' (quick)' if quick else ''}. The machine is shared and noisy: read the "
-        "ratios. Ours and the rival ran interleaved in the same process or right after each other.",
+        f"{platform.python_version()}, with `make bench`{' (quick)' if quick else ''}. The machine is shared "
+        "and noisy: read the ratios. Ours and the rival ran interleaved in the same process or right after each other.",
         "",
         "| bench | case | ours | rival or floor | figure | unit | ratio | must | accepted | history |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
-        lines.append(
-            f"| {row['bench']} | {row['case']} | {row['ours']} | {row['rival']} | {row['against']} | {row['unit']} "
-            f"| {row['ratio']} | {row['must']} | {row['accepted']} | {row['history']} |"
-        )
+        lines.append("| " + " | ".join(str(row[name]) for name in _COLUMNS) + " |")
     return "\n".join(lines) + "\n"
 
 

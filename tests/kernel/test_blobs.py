@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sterling.kernel.blobs import BlobAbsent, BlobAltered, Blobs, BlobSourceUnreadable
 
 
-@pytest.fixture()
+@pytest.fixture
 def blobs(tmp_path: Path) -> Blobs:
     (tmp_path / "blobs").mkdir()
     return Blobs(tmp_path / "blobs")

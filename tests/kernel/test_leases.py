@@ -19,12 +19,12 @@ from sterling.testing.clock import FakeClock
 TTL_S = 300
 
 
-@pytest.fixture()
+@pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture()
+@pytest.fixture
 def home(tmp_path: Path, clock: FakeClock) -> Iterator[Home]:
     with init_home(tmp_path / "home", clock=clock) as made:
         yield made

@@ -32,12 +32,12 @@ def ended(exit: int = 0, *, subject: str = "") -> Batch:
     return batch
 
 
-@pytest.fixture()
+@pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture()
+@pytest.fixture
 def home(tmp_path: Path, clock: FakeClock) -> Iterator[Home]:
     with init_home(tmp_path / "home", clock=clock) as made:
         yield made

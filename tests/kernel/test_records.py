@@ -18,7 +18,7 @@ from sterling.kernel.records import RecordMissing, Records, Source, SourceMissin
 CONTRACT = "process.ended"
 
 
-@pytest.fixture()
+@pytest.fixture
 def home(tmp_path: Path) -> Iterator[Home]:
     with init_home(tmp_path / "home") as made:
         yield made

@@ -117,7 +117,8 @@ def _finish(face: Face, out: Path, told: list[Told], verify_exit: int, verified:
         "",
         f"One ledger holds it all: {size} entries, every hash recomputed, verdict {verified.get('verdict')}.",
         f"Check it yourself:  sterling verify --blobs --home {out}/home",
-        "Your own data:      sterling analyze DATA    sterling ingest FOLDER    sterling ci verdict --base REV -- ARGV",
+        "Your own data:      sterling analyze DATA    sterling ingest FOLDER",
+        "                    sterling ci verdict --base REV -- ARGV    sterling task run TEXT -- AGENT",
     ]
     story = {
         "scenes": [
