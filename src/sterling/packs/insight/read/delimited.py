@@ -39,7 +39,6 @@ _PIECE_BYTES = 1024 * 1024
 _ROW_GROUP_ROWS = 122_880
 _BUFFER_BYTES = 32 * 1024 * 1024
 _LINE_BYTES_MAX = 64 * 1024 * 1024
-_PLAIN = Quoting(",", '"', '"')
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -230,11 +229,12 @@ def _read_careful(
             records += 1
             if _keep(record, width, rejects):
                 whole += 1
-                _write(file, record.cells)
+                _write(file, record, dialect)
     if not whole:
         raise _nothing_whole(records, width, rejects)
+    plain = Quoting(dialect.delimiter, '"', '"')
     with opened(scratch) as connection:
-        rows = _copy(connection, clean, _Copy(columns, _PLAIN, False, _LINE_BYTES_MAX, clean=True), scratch)
+        rows = _copy(connection, clean, _Copy(columns, plain, False, _LINE_BYTES_MAX, clean=True), scratch)
     return _table(scratch, columns, dialect, text, rows, rejects, records)
 
 
@@ -253,8 +253,14 @@ def _keep(record: Record, width: int, rejects: Rejects) -> bool:
     return True
 
 
-def _write(file: IO[str], cells: list[str]) -> None:
-    csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(cells)
+def _write(file: IO[str], record: Record, dialect: Dialect) -> None:
+    """Write a whole record so that it can be read in one way only: as it stands, or with all cells quoted."""
+    body = record.text.rstrip("\r\n")
+    if '"' in body or "\r" in body or dialect.quote in body:
+        writer = csv.writer(file, delimiter=dialect.delimiter, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerow(record.cells)
+    else:
+        file.write(body + "\n")
 
 
 def _nothing_whole(records: int, width: int, rejects: Rejects) -> UnreadableSource:

@@ -51,7 +51,8 @@ def survey(path: Path, *, quote: str = '"') -> Survey:
     Errors: UnreadableSource at the first byte that is not UTF-8, naming byte and line.
     """
     decode = codecs.getincrementaldecoder("utf-8")()
-    delete = bytes(byte for byte in range(256) if byte not in (ord(quote), 10))
+    mark = quote.encode()
+    delete = bytes(byte for byte in range(256) if byte not in (mark[0], 10))
     nul = feeds = returns = lines = quotes = size = 0
     blank = lone = inside = False
     tail = b"\n"  # A line end stands before the first line, so a blank first line is seen.
@@ -64,8 +65,8 @@ def survey(path: Path, *, quote: str = '"') -> Survey:
             nul += piece.count(0)
             feeds += piece.count(10)
             returns += piece.count(13)
-            kept = piece.translate(None, delete).split(quote.encode())
-            quotes += len(kept) - 1
+            quotes += piece.count(mark)
+            kept = _unpaired(piece.translate(None, delete), mark)
             for place, run in enumerate(kept):
                 if not inside and run:
                     lines += len(run)
@@ -80,8 +81,15 @@ def survey(path: Path, *, quote: str = '"') -> Survey:
     return Survey(size, lines, quotes, nul, feeds, returns, blank, lone)
 
 
+def _unpaired(kept: bytes, mark: bytes) -> list[bytes]:
+    """Runs of line ends between quotes; two quotes with no line end between them change nothing and go."""
+    return kept.replace(mark + mark, b"").split(mark)
+
+
 def _lone_return(joined: bytes) -> bool:
     """Whether a carriage return stands without its line feed; the last byte waits for the next piece."""
+    if b"\r" not in joined:
+        return False
     settled = joined[:-1] if joined.endswith(b"\r") else joined
     return settled.count(b"\r") != settled.count(b"\r\n")
 
