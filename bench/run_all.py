@@ -53,7 +53,7 @@ def page(rows: list[dict[str, object]], *, quick: bool) -> str:
         "",
         f"Measured {today} on {cores} cores, {platform.system()} {platform.machine()}, Python "
         f"{platform.python_version()}, with `make bench`{' (quick)' if quick else ''}. The machine is shared "
-        "and noisy: read the ratios. Ours and the rival ran in the same run, interleaved where that is possible.",
+        "and noisy: read the ratios. Ours and the rival ran in the same run.",
         "",
         "| bench | case | ours | rival or floor | figure | unit | ratio | must | accepted | history |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
