@@ -32,7 +32,7 @@ class BadUsage(SterlingError):
     """An argument is missing or has a wrong value."""
 
     code = "cli.bad-value"
-    hint = "sterling --help"
+    hint = "See `sterling --help`."
     exit = EXIT_USAGE
 
 
@@ -51,7 +51,7 @@ class UnknownOption(BadUsage):
 def as_usage(problem: click.UsageError) -> BadUsage:
     """The project's error for what click refused, with the nearest names."""
     path = problem.ctx.command_path if problem.ctx else "sterling"
-    hint = f"{path} --help"
+    hint = f"See `{path} --help`."
     words = problem.format_message()
     if isinstance(problem, click.NoSuchOption):
         near = difflib.get_close_matches(problem.option_name, problem.possibilities or [], n=3)

@@ -128,7 +128,9 @@ def _note(file: Path) -> str:
     try:
         note_checkpoint(text)
     except NoteMalformed as problem:
-        raise BadUsage(f"{file}: {problem.message}", hint="sterling ledger checkpoint --help") from problem
+        raise BadUsage(
+            f"{file}: {problem.message}", hint="See `sterling ledger checkpoint --help`."
+        ) from problem
     return text
 
 
@@ -149,5 +151,5 @@ def _read(file: Path) -> str:
     except OSError as problem:
         found = f"found {problem.strerror}: {file}"
         raise BadUsage(
-            f"expected a file that may be read, {found}", hint="sterling verify --help"
+            f"expected a file that may be read, {found}", hint="See `sterling verify --help`."
         ) from problem
