@@ -149,6 +149,18 @@ def test_a_cell_that_does_not_fit_its_column_becomes_missing_and_is_kept(tmp_pat
     assert found.columns[0].unparsed == 1
 
 
+def test_every_exception_says_why(tmp_path: Path) -> None:
+    cells = [*(str(n) for n in range(97)), " ", "NA", "many"]
+
+    _, found = normalized(tmp_path, {"n": cells, "other": ["y"] * 100})
+
+    (column, _) = found.columns
+    assert (column.spelled, column.blank, column.missing_word, column.unparsed) == (0, 1, 1, 1)
+    with duckdb.connect() as connection:
+        kept = connection.execute(f"SELECT raw, why FROM read_parquet('{found.exceptions}')").fetchall()
+    assert kept == [(" ", "blank"), ("NA", "missing-word"), ("many", "unparsed")]
+
+
 def test_spellings_are_folded_to_the_most_frequent_one_and_counted(tmp_path: Path) -> None:
     cells = ["Red", "red", "Red", "blue", "BLUE", "blue", " Red ", "blue"]
 

@@ -205,6 +205,20 @@ def test_a_text_that_only_the_careful_way_reads_gives_the_same_bytes_twice(tmp_p
     assert read(tmp_path, data).path.read_bytes() == first
 
 
+@pytest.mark.parametrize("data", ["a,b\n1,2\n3,4\n", "a,b\n1,2\n3\n5,6\n"])
+def test_a_reader_that_loses_a_row_is_caught_by_the_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str
+) -> None:
+    import sterling.packs.insight.read.delimited as module
+
+    copy = module._copy
+    monkeypatch.setattr(module, "_copy", lambda *given: copy(*given) - 1)
+
+    with pytest.raises(UnreadableSource) as caught:
+        read(tmp_path, data)
+    assert caught.value.details["reason"] == "counts-differ"
+
+
 CELL = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=8)
 TABLE = st.integers(2, 4).flatmap(
     lambda width: st.lists(st.lists(CELL, min_size=width, max_size=width), min_size=1, max_size=5)

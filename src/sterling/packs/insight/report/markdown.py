@@ -51,7 +51,8 @@ def _findings(body: Mapping[str, Json]) -> Iterator[str]:
         if row_set is not None and row_set["rows"]:
             more = " ..." if row_set["rows"] > len(row_set["first"]) else ""
             yield f"   Rows {', '.join(f'{number:,}' for number in row_set['first'])}{more}."
-        yield f"   {_text(row['next_step'])} Evidence: {row['record']}."
+        next_step = "" if row["next_step"] == "Nothing to do." else f"{_text(row['next_step'])} "
+        yield f"   {next_step}Evidence: {row['record']}."
     yield ""
     left = len(body["findings"]) - FINDINGS_SHOWN + body["findings_left_out"]
     if left > 0:
