@@ -202,3 +202,32 @@ def test_the_page_is_drawn_by_a_browser(tmp_path: Path) -> None:
     with Image.open(picture) as page:
         colours = page.convert("RGB").getcolors(maxcolors=1 << 24)
     assert colours is not None and len(colours) > 50
+
+
+def test_asking_for_help_loads_no_engine() -> None:
+    code = (
+        "import sys, sterling.cli.analyze, sterling.packs.insight.door, sterling.packs.insight.pipeline;"
+        "print([name for name in ('duckdb', 'pyarrow', 'jinja2', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_plugin_name_that_is_nearly_right_is_told_the_right_one(tmp_path: Path) -> None:
+    done = sterling(
+        tmp_path, "analyze", str(SAMPLES / "queue_log.csv"), "--plugins", "colum_profile", "--json"
+    )
+
+    assert done.returncode == 2
+    assert "'column_profile'" in result(done)["error"]["message"]
+
+
+def test_only_the_named_plugins_run(tmp_path: Path) -> None:
+    done = sterling(
+        tmp_path,
+        *("analyze", str(SAMPLES / "queue_log.csv"), "--plugins", "duplicate_rows_keys"),
+        *("--out", "report", "--json"),
+    )
+
+    assert [row["step"] for row in result(done)["outcomes"]] == ["duplicate_rows_keys"]
