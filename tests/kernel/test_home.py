@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sterling.kernel import home as homes
 from sterling.kernel.errors import SterlingError
-from sterling.kernel.home import HomeMissing, HomeTaken, default_home_path, init_home, open_home
+from sterling.kernel.home import HomeMissing, HomeNotMade, HomeTaken, default_home_path, init_home, open_home
 from sterling.kernel.keys import KeyUnusable
 from sterling.kernel.store_sqlite import StoreUnreadable
 
@@ -137,3 +139,21 @@ def test_the_default_home_follows_its_variable(monkeypatch: pytest.MonkeyPatch, 
 def test_every_refusal_here_has_a_next_step(tmp_path: Path) -> None:
     for error in (HomeMissing, HomeTaken, homes.HomePermissions, homes.HomeTooNew, homes.LedgerMissing):
         assert issubclass(error, SterlingError) and error.hint
+
+
+def test_a_ledger_that_lost_a_table_is_named_and_not_a_defect(tmp_path: Path) -> None:
+    init_home(tmp_path / "home").close()
+    with closing(sqlite3.connect(tmp_path / "home" / "ledger.db")) as database:
+        database.execute("DROP TABLE leases")
+
+    with pytest.raises(StoreUnreadable, match="leases"):
+        open_home(tmp_path / "home")
+
+
+def test_a_place_that_takes_no_home_is_refused_with_what_the_disk_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(HomeNotMade, match="file"):
+        init_home(tmp_path / "file" / "home")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

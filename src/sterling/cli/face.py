@@ -69,7 +69,7 @@ class Face:
         from sterling.kernel.home import default_home_path
 
         path = self.home_option or default_home_path()
-        refuse_unusable(path)
+        _refuse_path(path)
         return path
 
     def refuse_unknown_settings(self) -> None:
@@ -166,13 +166,18 @@ def refuse_unusable(*values: object) -> None:
     for value in values:
         if isinstance(value, tuple):
             refuse_unusable(*value)
-        elif isinstance(value, str):
-            if not value.isascii() and _has_stray_bytes(value):
-                raise click.UsageError(f"expected text in UTF-8, found other bytes in {value[:300]!r}")
-        elif isinstance(value, Path):
-            found = _unusable(value)
-            if found:
-                raise click.UsageError(f"expected a file or a folder, found {found}: {str(value)[:300]}")
+        elif isinstance(value, str | Path):
+            words = str(value)
+            if not words.isascii() and _has_stray_bytes(words):
+                raise click.UsageError(f"expected UTF-8, found other bytes in {words[:300]!r}")
+            if isinstance(value, Path):
+                _refuse_path(value)
+
+
+def _refuse_path(path: Path) -> None:
+    found = _unusable(path)
+    if found:
+        raise click.UsageError(f"expected a file or a folder, found {found}: {str(path)[:300]}")
 
 
 def _has_stray_bytes(words: str) -> bool:

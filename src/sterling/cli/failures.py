@@ -55,9 +55,8 @@ def as_usage(problem: click.UsageError) -> BadUsage:
     words = problem.format_message()
     if isinstance(problem, click.NoSuchOption):
         near = difflib.get_close_matches(problem.option_name, problem.possibilities or [], n=3)
-        return UnknownOption(
-            _with_nearest(words.split(". Did")[0], near), hint=hint, option=problem.option_name
-        )
+        found = f"expected an option of `{path}`, found {problem.option_name!r}"
+        return UnknownOption(_with_nearest(found, near), hint=hint, option=problem.option_name)
     if words.startswith("No such command"):
         wanted = words.split("'")[1] if "'" in words else ""
         names = [row.name for row in COMMANDS]

@@ -31,7 +31,7 @@ from sterling.kernel.leases import Leases
 from sterling.kernel.ledger import Ledger
 from sterling.kernel.locks import Role
 from sterling.kernel.records import Records
-from sterling.kernel.store_sqlite import HOME_VERSION, connect_reader, create_store, read_meta
+from sterling.kernel.store_sqlite import HOME_VERSION, connect_reader, create_store, read_meta, require_tables
 
 __all__ = [
     "Home",
@@ -227,6 +227,8 @@ def _read_identity(database: Path) -> tuple[str, int, bool]:
         home_id = read_meta(connection, "home_id")
         version = read_meta(connection, "home_version")
         demo = read_meta(connection, "demo")
+        if version == str(HOME_VERSION):
+            require_tables(connection)
     except sqlite3.DatabaseError as problem:
         raise HomeMissing(f"expected a ledger in {database}, found: {problem}") from problem
     finally:

@@ -29,6 +29,7 @@ __all__ = [
     "read_rows",
     "read_size",
     "record_row",
+    "require_tables",
     "submission_row",
 ]
 
@@ -37,6 +38,8 @@ ROW_COLUMNS = '"index", hash, previous, kind, contract, subject, run, at_us, bod
 _PAGE_ROWS = 512
 
 EntryRow = tuple[int, bytes, bytes, str, str, str, str, int, bytes]
+
+_TABLES = frozenset({"checkpoints", "entries", "leases", "meta", "nodes", "records", "submissions"})
 
 
 class StoreUnavailable(SterlingError):
@@ -89,6 +92,14 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 def read_meta(connection: sqlite3.Connection, name: str) -> str | None:
     row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
     return None if row is None else str(row[0])
+
+
+def require_tables(connection: sqlite3.Connection) -> None:
+    """Refuse a database that has lost a table. Errors: store.unreadable."""
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    missing = sorted(_TABLES - {str(row[0]) for row in rows})
+    if missing:
+        raise StoreUnreadable(f"expected the tables of a ledger, found none named {', '.join(missing)}")
 
 
 def read_size(connection: sqlite3.Connection) -> tuple[int, bytes, int]:

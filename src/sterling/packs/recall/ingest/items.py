@@ -94,16 +94,23 @@ def list_offer(path: Path, *, zone: str, kind: str | None = None) -> Offer:
         return _list_folder(path, zone)
     if kind == "set":
         raise SetInvalid(f"expected a folder with frames.jsonl, found the file {path}", path=str(path))
-    return Offer("images", path.resolve().parent.name, zone, (_image_item(path, path.name, zone),))
+    return Offer(
+        "images", _told(path.resolve().parent.name), zone, (_image_item(path, _told(path.name), zone),)
+    )
 
 
 def _list_folder(path: Path, zone: str) -> Offer:
     files = [file for file in path.rglob("*") if file.suffix.lower() in IMAGE_ENDINGS and file.is_file()]
     if not files:
         raise NothingToIngest(f"expected images in {path}, found none", path=str(path))
-    items = [_image_item(file, file.relative_to(path).as_posix(), zone) for file in files]
+    items = [_image_item(file, _told(file.relative_to(path).as_posix()), zone) for file in files]
     items.sort(key=lambda item: (item.file_us if item.at_us is None else item.at_us, item.name))
-    return Offer("images", path.resolve().name, zone, tuple(items))
+    return Offer("images", _told(path.resolve().name), zone, tuple(items))
+
+
+def _told(name: str) -> str:
+    """A name as it can be written down: bytes that are no UTF-8 become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _image_item(file: Path, name: str, zone: str) -> Item:
@@ -167,7 +174,7 @@ def _list_set(path: Path, zone: str) -> Offer:
     if not items:
         raise NothingToIngest(f"expected frames in {frames}, found none", path=str(frames))
     items.sort(key=lambda item: (item.at_us or 0, item.name))
-    return Offer("set", about.get("name", path.resolve().name), zone, tuple(items))
+    return Offer("set", about.get("name", _told(path.resolve().name)), zone, tuple(items))
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, dict[str, Json]]]:
