@@ -162,3 +162,27 @@ def test_limits_come_from_the_home(tmp_path: Path) -> None:
 def test_a_folder_is_no_source(home: Home, tmp_path: Path) -> None:
     with pytest.raises(UnreadableSource):
         door.analyze(home, tmp_path, door.options(out=tmp_path / "out"))
+
+
+def test_names_that_are_no_text_are_read_and_reported_all_the_same(home: Home, tmp_path: Path) -> None:
+    import os
+
+    source = Path(os.fsdecode(os.fsencode(tmp_path) + b"/t\xff\xfe.csv"))
+    source.write_text(TEXT)
+    out = Path(os.fsdecode(os.fsencode(tmp_path) + b"/out\xff"))
+
+    result = door.analyze(home, source, door.options(out=out, home=home))
+
+    assert result.files["html"].is_file()
+    assert "t\ufffd\ufffd.csv" in result.report["telemetry"]["source_name"]
+    assert door.recheck(home, result.run).problems == []
+
+
+def test_a_home_whose_name_is_a_pattern_is_only_a_name(tmp_path: Path) -> None:
+    source = tmp_path / "t[1]*.csv"
+    source.write_text(TEXT)
+
+    with init_home(tmp_path / "o[d]d *?'home") as home:
+        result = door.analyze(home, source, door.options(out=tmp_path / "out", home=home))
+        assert result.exit == 0
+        assert door.recheck(home, result.run).problems == []

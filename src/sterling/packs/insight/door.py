@@ -85,7 +85,9 @@ def analyze(
     analysis = analyze_table(home, source, options, on_progress)
     report = analysis.written.document
     document = summary(report, analysis.written.files)
-    files = {name: Path(path) for name, path in document["files"].items()}
+    written = analysis.written.files
+    files = {path.suffix[1:]: path for name, path in written.items() if name.startswith("report.")}
+    files["manifest"] = written["run_manifest.json"]
     return AnalyzeResult(analysis.run, exit_of(report), report["body_sha256"], document, report, files)
 
 

@@ -28,7 +28,7 @@ from sterling.packs.insight.figures import figures, reject_rows
 from sterling.packs.insight.normalize import Normalized, normalize
 from sterling.packs.insight.preflight import TableFacts, preflight, verdict_row
 from sterling.packs.insight.read.model import RawTable, ReadOptions
-from sterling.packs.insight.read.source import check_source, read_source
+from sterling.packs.insight.read.source import check_source, read_source, spoken
 from sterling.packs.insight.registry import write_registry
 from sterling.packs.insight.report.files import Written, check_folder, write_report
 from sterling.packs.insight.report.model import BodyParts
@@ -124,18 +124,19 @@ def analyze(home: Home, path: Path, options: Options, on_progress: OnProgress) -
     check_folder(options.out)
     registry = load_registry(_PACK)
     plan = plan_of(registry, options)
+    name = spoken(path.name)
     started_us = home.clock.boot_us()
     with tempfile.TemporaryDirectory(prefix="sterling-insight-") as folder:
         scratch = Path(folder)
         on_progress("read", 0, 1)
         source = home.blobs.put_file(path)
-        prepared = prepare(home.blobs.path(source), path.name, scratch, options.reading)
+        prepared = prepare(home.blobs.path(source), name, scratch, options.reading)
         stored = store(home, source, prepared.raw, prepared.normalized)
         on_progress("read", 1, 1)
         read_us = home.clock.boot_us() - started_us
         looks = _prior_looks(home, source)
         with open_run(
-            home, pack=_PACK, plan=plan, origin="attended", inputs=[source], title=f"analyze {path.name}"
+            home, pack=_PACK, plan=plan, origin="attended", inputs=[source], title=f"analyze {name}"
         ) as run:
             work = _Work(home, run, registry, options, prepared, stored, scratch, on_progress)
             was_stopped = work.carry_out()

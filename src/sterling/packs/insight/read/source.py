@@ -16,7 +16,7 @@ from sterling.packs.insight.read.delimited import read_delimited
 from sterling.packs.insight.read.model import RawTable, ReadOptions
 from sterling.packs.insight.read.parquet import read_parquet
 
-__all__ = ["check_source", "read_source"]
+__all__ = ["check_source", "read_source", "spoken"]
 
 _HEAD_BYTES = 8192
 _PIECE_BYTES = 1024 * 1024
@@ -46,16 +46,17 @@ def check_source(path: Path) -> None:
     Errors: UnreadableSource (missing, a folder, not a plain file, empty).
     """
     if not path.exists():
-        raise UnreadableSource(f"expected a file, found nothing at {path}", reason="missing", path=str(path))
+        raise UnreadableSource(f"expected a file, found nothing at {spoken(path)}", reason="missing")
     if path.is_dir():
         raise UnreadableSource(
-            f"expected one file, found the folder {path}",
+            f"expected one file, found the folder {spoken(path)}",
             hint="Name one CSV, TSV or Parquet file inside it; see `sterling analyze --help`.",
             reason="directory",
-            path=str(path),
         )
     if not path.is_file():
-        raise UnreadableSource(f"expected a plain file, found something else at {path}", reason="not-a-file")
+        raise UnreadableSource(
+            f"expected a plain file, found something else at {spoken(path)}", reason="not-a-file"
+        )
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -66,6 +67,11 @@ def check_source(path: Path) -> None:
         ) from problem
     if not size:
         raise UnreadableSource("expected a header and rows, found an empty file", reason="empty")
+
+
+def spoken(path: Path | str) -> str:
+    """A path as text that any document can hold: bytes that are no UTF-8 become a mark."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def read_source(path: Path, name: str, scratch: Path, options: ReadOptions) -> RawTable:

@@ -14,6 +14,7 @@ from sterling.kernel.hashing import address_of
 from sterling.kernel.home import Home
 from sterling.kernel.records import RecordRef, Source
 from sterling.packs.insight.errors import OutUnwritable
+from sterling.packs.insight.read.source import spoken
 from sterling.packs.insight.report import html, markdown
 from sterling.packs.insight.report.model import BodyParts, body, ranked
 
@@ -129,7 +130,7 @@ def _record(
     batch = Batch(run=run_id)
     record = home.records.put(batch, "insight.report", document, sources)
     copies = [{"name": file["name"], "sha256": file["blob"]} for file in files]
-    batch.append("insight.report-written", {"folder": str(folder.resolve()), "files": copies})
+    batch.append("insight.report-written", {"folder": spoken(folder.resolve()), "files": copies})
     home.ledger.commit(batch)
     return record
 

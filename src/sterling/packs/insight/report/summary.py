@@ -8,6 +8,7 @@ from pathlib import Path
 from sterling.kernel.canonical import Json
 from sterling.packs.insight.normalize import Normalized
 from sterling.packs.insight.read.model import RawTable
+from sterling.packs.insight.read.source import spoken
 from sterling.packs.insight.report.model import question_rows
 from sterling.runtime.plan import LANES, Plan
 
@@ -25,7 +26,7 @@ def summary(report: Mapping[str, Json], files: Mapping[str, Path]) -> dict[str, 
     """The result document of a finished run."""
     body = report["body"]
     figures = {row["id"]: row["value"] for row in body["figures"]}
-    paths = {path.suffix[1:]: str(path) for name, path in files.items() if name.startswith("report.")}
+    paths = {path.suffix[1:]: spoken(path) for name, path in files.items() if name.startswith("report.")}
     return {
         "run": report["telemetry"]["run"],
         "status": body["status"],
@@ -47,7 +48,7 @@ def summary(report: Mapping[str, Json], files: Mapping[str, Path]) -> dict[str, 
             {part: row[part] for part in ("step", "state", "reason", "because")} for row in body["outcomes"]
         ],
         "counters": body["counters"],
-        "files": {**paths, "manifest": str(files["run_manifest.json"])},
+        "files": {**paths, "manifest": spoken(files["run_manifest.json"])},
     }
 
 
