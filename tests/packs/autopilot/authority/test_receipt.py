@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 
+from sterling.kernel.canonical import canonical_bytes
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home, init_home
+from sterling.kernel.keys import load_key
 from sterling.kernel.signing import SignatureInvalid
-from sterling.kernel.statement import StatementInvalid
+from sterling.kernel.statement import StatementInvalid, attest_statement
 from sterling.packs.autopilot import door
 from sterling.packs.autopilot.artifacts.kinds import KINDS, NOT_DEMANDED
+from sterling.packs.autopilot.authority.receipt import PREDICATE
 from sterling.packs.autopilot.errors import ReceiptAbsent, ReceiptMismatch
+from sterling.packs.autopilot.process.commit import ledger_identity
 
 Walking = Callable[..., Any]
 
@@ -86,6 +90,33 @@ def test_an_edited_receipt_is_not_signed(finished: Any) -> None:
     for changes in edits:
         with pytest.raises(SignatureInvalid):
             door.check_receipt(finished.home, forged(envelope, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"ring": "contained"}, "the receipt that task"),
+        ({"ledger": {"id": "f" * 64}}, "expected ledger"),
+        ({"ledger": {"index": 0}}, "expected entry 0"),
+        ({"ledger": {"index": 10**9}}, "expected entry 1000000000"),
+        ({"task": "task-nobody"}, "task-nobody"),
+    ],
+)
+def test_what_the_home_signed_but_its_ledger_does_not_hold_is_refused(
+    walking: Walking, changes: dict[str, Any], named: str
+) -> None:
+    """Somebody with the home's key makes a receipt; the ledger knows no such thing."""
+    walk = walking()
+    walk.to("STRATEGIZE")
+    entry = walk.home.ledger.entry(1)
+    facts = {"id": ledger_identity(walk.home), "head": entry.hash.hex(), "index": 1}
+    predicate = {"task": walk.view.task, "tree": walk.view.tree, "ring": "uncontained", "ledger": facts}
+    ledger = facts | changes.get("ledger", {})
+    key = load_key(walk.home.path / "keys", "attest")
+    envelope = attest_statement({"patch": "0" * 64}, PREDICATE, predicate | changes | {"ledger": ledger}, key)
+
+    with pytest.raises(ReceiptMismatch, match=named):
+        door.check_receipt(walk.home, canonical_bytes(envelope))
 
 
 def test_a_foreign_home_does_not_believe_it(finished: Any, tmp_path: Path) -> None:
