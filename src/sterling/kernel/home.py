@@ -18,8 +18,10 @@ from types import TracebackType
 import platformdirs
 
 from sterling.kernel.anchors import Anchors
-from sterling.kernel.batch import Batch
+from sterling.kernel.append import Appender, Prepared
+from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.blobs import Blobs
+from sterling.kernel.canonical import canonical_bytes
 from sterling.kernel.checkpoint import origin_of
 from sterling.kernel.clock import Clock, SystemClock
 from sterling.kernel.config import Config, load_config, write_defaults
@@ -31,7 +33,14 @@ from sterling.kernel.leases import Leases
 from sterling.kernel.ledger import Ledger
 from sterling.kernel.locks import Role
 from sterling.kernel.records import Records
-from sterling.kernel.store_sqlite import HOME_VERSION, connect_reader, create_store, read_meta, require_tables
+from sterling.kernel.store_sqlite import (
+    HOME_VERSION,
+    connect_reader,
+    connect_writer,
+    create_store,
+    read_meta,
+    require_tables,
+)
 
 __all__ = [
     "Home",
@@ -173,7 +182,7 @@ def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False) -> 
     home_id = random_id("home")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _furnish(growing, home_id, demo=demo)
+        _furnish(growing, home_id, ticking, demo=demo)
         growing.rename(path)
     except OSError as problem:
         shutil.rmtree(growing, ignore_errors=True)
@@ -185,10 +194,6 @@ def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False) -> 
     key = load_key(path / "keys", "ledger")
     Anchors.open(home_id).pin(key.verifier(origin_of(home_id)), path.resolve())
     home = open_home(path, clock=ticking)
-    batch = Batch()
-    payload = {"home_id": home_id, "version": HOME_VERSION, "key": key.fingerprint, "demo": demo}
-    batch.append("home.created", payload, subject=home_id)
-    home.ledger.commit(batch)
     home.ledger.checkpoint()
     return home
 
@@ -238,13 +243,26 @@ def _read_identity(database: Path) -> tuple[str, int, bool]:
     return home_id, int(version), demo == "1"
 
 
-def _furnish(path: Path, home_id: str, *, demo: bool) -> None:
+def _furnish(path: Path, home_id: str, clock: Clock, *, demo: bool) -> None:
+    """Everything a home holds, its first entry included: killed before the rename, there is no home."""
     for folder in ("", "blobs", "blobs/.incoming", "keys", "run", "spool", "index", "evidence", "telemetry"):
         (path / folder).mkdir(mode=0o700, exist_ok=True)
     write_defaults(path / "sterling.toml")
     (path / "README.txt").write_text(_README, encoding="utf-8")
-    make_key(path / "keys", "ledger")
+    key = make_key(path / "keys", "ledger")
     make_key(path / "keys", "attest")
     create_store(path / "ledger.db", home_id, demo=demo)
+    payload = {"home_id": home_id, "version": HOME_VERSION, "key": key.fingerprint, "demo": demo}
+    _write_first_entry(path / "ledger.db", Draft("home.created", payload, subject=home_id), clock)
     for file in (path / "sterling.toml", path / "README.txt", path / "ledger.db"):
         file.chmod(0o600)
+
+
+def _write_first_entry(database: Path, draft: Draft, clock: Clock) -> None:
+    load_contracts().validate(draft.kind, draft.payload)
+    connection = connect_writer(database)
+    connection.execute("BEGIN IMMEDIATE")
+    batch = Batch(drafts=[draft])
+    Appender(connection, clock).apply(Prepared(batch, ((draft, canonical_bytes(draft.payload)),)))
+    connection.execute("COMMIT")
+    connection.close()

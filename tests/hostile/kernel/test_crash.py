@@ -72,3 +72,30 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_half_written(tmp_path: Path
     assert acknowledged <= set(found)
     assert all(parts == [1, 2, 3] for parts in found.values())
     assert verify_home(tmp_path / "home").exit == 0
+
+
+@pytest.mark.slow
+def test_a_home_killed_while_it_is_made_is_whole_or_not_there(tmp_path: Path) -> None:
+    seed = random.Random(7)
+    made = 0
+    for attempt in range(30):
+        path = tmp_path / f"home{attempt}"
+        child = subprocess.Popen(
+            [sys.executable, "-m", "sterling", "init", "--home", str(path)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while child.poll() is None and not list(tmp_path.glob(f"*home{attempt}*")):
+            time.sleep(0.001)
+        time.sleep(seed.random() * 0.03)
+        child.kill()
+        child.wait()
+        if not path.exists():
+            continue
+        made += 1
+        with open_home(path) as home:
+            assert [entry.kind for entry in home.ledger.read()][0] == "home.created"
+            home.ledger.checkpoint()
+        assert verify_home(path).exit == 0
+
+    assert made > 0
