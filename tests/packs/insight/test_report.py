@@ -236,3 +236,25 @@ def test_a_folder_that_cannot_be_made_is_refused_before_any_work(
     with pytest.raises(OutUnwritable):
         analyse("a,b\n1,2\n", out=tmp_path / "taken" / "report")
     assert home.ledger.size() == size
+
+
+def test_rows_to_look_at_are_shown_with_their_cells_and_ids_and_text_are_not(sample: Any) -> None:
+    body = sample.result.report["body"]
+    (order,) = [row for row in body["findings"] if row["kind"] == "order-broken" and "end" in row["target"]]
+    (repeats,) = [row for row in body["findings"] if row["kind"] == "rows-repeated"]
+    page = sample.result.files["html"].read_text()
+
+    row_set = order["evidence"]["row_set"]
+    assert row_set["shown"] == ["start", "end"]
+    assert all(cells[1] < cells[0] for cells in row_set["cells"])
+    assert all(cell in page for cells in row_set["cells"] for cell in cells)
+    assert "job_id" not in repeats["evidence"]["row_set"]["shown"]
+    assert "J00035" not in page
+
+
+def test_mail_addresses_in_text_and_ids_do_not_reach_the_report(analyse: Analyse) -> None:
+    rows = "".join(f"{n},person{n}@example.org,note {n} to person{n}@example.org\n" for n in range(60))
+    result = analyse("n,mail,note\n" + rows + "7,person7@example.org,note 7 to person7@example.org\n")
+
+    for path in (result.files["json"], result.files["md"], result.files["html"]):
+        assert "@example" not in path.read_text()

@@ -27,6 +27,7 @@ __all__ = ["ACCESS", "AccessRefused", "ColumnView", "TableAccess"]
 ACCESS = ("sql", "rows")
 _ROWS_MAX = 1_000_000
 _EXACT_DIGITS = 18
+_SHOWN_MAX = 6
 
 
 class AccessRefused(Exception):
@@ -110,7 +111,13 @@ class TableAccess:
         """Evidence: the query, the one row it gives, and the rows of the table it is about."""
         self._need("sql")
         with self._sealed(query):
-            return cite(self._connection, query, columns=tuple(columns), rows=rows)
+            shown = self._shown(columns) if rows is not None else ()
+            return cite(self._connection, query, columns=tuple(columns), rows=rows, shown=shown)
+
+    def _shown(self, columns: Sequence[str]) -> tuple[str, ...]:
+        """The columns of a finding whose cells may stand in a report: never text, never ids."""
+        hidden = {view.name for view in self._views if view.type in ("text", "id")}
+        return tuple(name for name in columns if name not in hidden)[:_SHOWN_MAX]
 
     def _need(self, access: str) -> None:
         if access not in self._declared:

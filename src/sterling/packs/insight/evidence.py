@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from sterling.kernel.canonical import Json, canonical_bytes
 from sterling.kernel.hashing import address_of
+from sterling.packs.insight.engine import identifier
+from sterling.packs.insight.read.model import ROW
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -25,6 +27,8 @@ __all__ = ["TABLE_VIEW", "EvidenceTooLarge", "cite", "encode", "reexecute", "row
 TABLE_VIEW = "t"
 _VALUE_BYTES_MAX = 128 * 1024
 _FIRST_ROWS = 10
+_CELL_ROWS = 5
+_CELL_LETTERS = 60
 _INTEGER_MAX = 2**53 - 1
 _FETCH_ROWS = 10_000
 
@@ -53,11 +57,17 @@ def encode(value: Any) -> Json:
 
 
 def cite(
-    connection: DuckDBPyConnection, query: str, *, columns: tuple[str, ...], rows: str | None = None
+    connection: DuckDBPyConnection,
+    query: str,
+    *,
+    columns: tuple[str, ...],
+    rows: str | None = None,
+    shown: tuple[str, ...] = (),
 ) -> dict[str, Json]:
     """Execute a query that gives one row, and give the evidence of it.
 
-    `rows` is a query that gives the numbers of the rows the claim is about, in order.
+    `rows` is a query that gives the numbers of the rows the claim is about, in
+    order; the cells of the columns `shown` are kept for the first of them.
 
     Raises:
         EvidenceTooLarge: more than one row, or a value over 128 KiB.
@@ -74,7 +84,7 @@ def cite(
         "names": names,
         "value": value,
         "value_sha256": address_of(data),
-        "row_set": None if rows is None else _row_set(connection, rows),
+        "row_set": None if rows is None else _row_set(connection, rows, shown),
     }
 
 
@@ -92,7 +102,8 @@ def reexecute(connection: DuckDBPyConnection, evidence: Mapping[str, Json]) -> s
         again = address_of(canonical_bytes(value))
         stored = address_of(canonical_bytes(evidence["value"]))
         row_set = evidence["row_set"]
-        rows = None if row_set is None else _row_set(connection, str(row_set["query"]))
+        shown = () if row_set is None else tuple(row_set["shown"])
+        rows = None if row_set is None else _row_set(connection, str(row_set["query"]), shown)
     except duckdb.Error as problem:
         return f"the query no longer runs: {str(problem).splitlines()[0][:200]}"
     if names != evidence["names"] or again != stored:
@@ -110,8 +121,8 @@ def _execute(connection: DuckDBPyConnection, query: str) -> tuple[list[str], lis
     return names, [[encode(cell) for cell in row] for row in found.fetchall()]
 
 
-def _row_set(connection: DuckDBPyConnection, query: str) -> dict[str, Json]:
-    """The rows a query names: how many, the hash of their numbers in order, and the first few."""
+def _row_set(connection: DuckDBPyConnection, query: str, shown: tuple[str, ...]) -> dict[str, Json]:
+    """The rows a query names: how many, the hash of their numbers in order, and the first few with cells."""
     digest = hashlib.sha256()
     first: list[int] = []
     count = 0
@@ -120,4 +131,24 @@ def _row_set(connection: DuckDBPyConnection, query: str) -> dict[str, Json]:
         count += len(batch)
         first.extend(int(row[0]) for row in batch[: _FIRST_ROWS - len(first)])
         digest.update("".join(f"{row[0]}\n" for row in batch).encode())
-    return {"query": query, "rows": count, "sha256": digest.hexdigest(), "first": first}
+    return {
+        "query": query,
+        "rows": count,
+        "sha256": digest.hexdigest(),
+        "first": first,
+        "shown": list(shown),
+        "cells": _cells(connection, first[:_CELL_ROWS], shown),
+    }
+
+
+def _cells(connection: DuckDBPyConnection, rows: list[int], shown: tuple[str, ...]) -> list[list[Json]]:
+    """The cells of these columns in these rows, each as text."""
+    if not rows or not shown:
+        return []
+    cells = ", ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in shown)
+    numbers = ", ".join(str(number) for number in rows)
+    row = identifier(ROW)
+    found = connection.execute(
+        f"SELECT {cells} FROM {TABLE_VIEW} WHERE {row} IN ({numbers}) ORDER BY {row}"
+    ).fetchall()
+    return [["" if cell is None else str(cell)[:_CELL_LETTERS] for cell in line] for line in found]

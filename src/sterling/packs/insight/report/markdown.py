@@ -51,6 +51,8 @@ def _findings(body: Mapping[str, Json]) -> Iterator[str]:
         if row_set is not None and row_set["rows"]:
             more = " ..." if row_set["rows"] > len(row_set["first"]) else ""
             yield f"   Rows {', '.join(f'{number:,}' for number in row_set['first'])}{more}."
+            if row["strength"] == "suspect":
+                yield from _cells(row_set)
         next_step = "" if row["next_step"] == "Nothing to do." else f"{_text(row['next_step'])} "
         yield f"   {next_step}Evidence: {row['record']}."
     yield ""
@@ -58,6 +60,13 @@ def _findings(body: Mapping[str, Json]) -> Iterator[str]:
     if left > 0:
         yield "More findings stand in report.json and findings.jsonl."
         yield ""
+
+
+def _cells(row_set: Mapping[str, Json]) -> Iterator[str]:
+    """The cells of the first rows, one row a line."""
+    for number, cells in zip(row_set["first"], row_set["cells"], strict=False):
+        pairs = zip(row_set["shown"], cells, strict=True)
+        yield f"   - row {number:,}: " + ", ".join(f"{_text(name)} {_text(cell)}" for name, cell in pairs)
 
 
 def _columns(body: Mapping[str, Json]) -> Iterator[str]:
