@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sterling.kernel.contracts import load_contracts
 from sterling.packs.ci.door import make_sample
 from sterling.testing.scripted_agent import load_script
 
@@ -36,6 +37,8 @@ class World:
         done = subprocess.run(argv, capture_output=True, text=True, cwd=self.folder, check=False, timeout=120)
         assert done.returncode == expect, (done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         answer: dict[str, Any] = json.loads(done.stdout)
+        if "contract" in answer:
+            load_contracts().validate(answer["contract"], answer)
         return answer
 
     def run_words(self, script: str, task: str = "Mend the red test") -> list[str]:
@@ -211,3 +214,77 @@ def test_any_agent_that_can_call_a_command_line_can_work(world: World) -> None:
         line for line in world.call("task", "why", task)["result"]["journal"] if line["event"] == "session"
     ]
     assert [line["code"] for line in sessions][:2] == ["ok", "ok"]
+
+
+def test_a_person_works_on_a_task_by_hand_through_the_same_gates(world: World) -> None:
+    contents = {
+        step["submit"]: step["content"] for step in load_script(SAMPLES / "mend.toml") if "submit" in step
+    }
+    for kind in ("strategy", "worthiness"):
+        (world.folder / f"{kind}.json").write_text(json.dumps(contents[kind]))
+    task = world.call("task", "new", "Mend it", *world.run_words("mend")[3:7])["result"]["task"]
+
+    world.call("task", "advance", task, "--to", "STRATEGIZE")
+    refused = world.call("task", "advance", task, "--to", "SPEC", expect=1)
+    assert [each["code"] for each in refused["result"]["refusals"]] == ["artifact.missing"] * 2
+    for kind in ("strategy", "worthiness"):
+        world.call("task", "submit", task, kind, str(world.folder / f"{kind}.json"))
+    world.call("task", "advance", task, "--to", "SPEC")
+    world.call("task", "back", task, "--to", "STRATEGIZE", expect=1)
+    moved = world.call("task", "back", task, "--to", "STRATEGIZE", "--because", "The purpose changed.")
+    assert (moved["result"]["phase"], moved["result"]["epoch"]) == ("STRATEGIZE", 1)
+    shown = world.call("task", "show", task, "--out", str(world.folder / "shown"))["result"]
+    assert {row["counts"] for row in shown["artifacts"]} == {False} and len(shown["written"]) == 3
+    (Path(shown["artifacts"][0]["path"])).write_text("edited")
+    assert len(world.call("task", "refresh", task)["result"]["restored"]) == 1
+    assert world.call("task", "check", task, "build")["ok"] is True
+    decision = world.call("task", "why", task)["result"]["journal"][-2]
+    assert world.call("task", "why", task, "--entry", str(decision["entry"]))["result"]["journal"] == [
+        decision
+    ]
+    world.call("task", "reopen", task, "--because", "it is open", expect=1)
+    world.call("task", "abort", task, "--because", "Nobody needs it.")
+    world.call("task", "advance", task, "--to", "SPEC", expect=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "code"),
+    [
+        (("new",), 2, "cli.bad-value"),
+        (("new", "text", "--from", "also.txt"), 2, "cli.bad-value"),
+        (("new", "", "--profile", "PROFILE"), 2, "task.request-invalid"),
+        (("new", "x", "--repo", "nowhere"), 2, "task.request-invalid"),
+        (("new", "x", "--repo", "repository"), 4, "onboard.no-profile"),
+        (("new", "x", "--repo", "repository", "--profile", "none.toml"), 4, "onboard.no-profile"),
+        (("new", "x", "--repo", "repository", "--risk", "huge"), 2, "cli.bad-value"),
+        (("status", "task-nobody"), 2, "task.unknown"),
+        (("why", "task-nobody"), 2, "task.unknown"),
+        (("submit", "task-nobody", "spec", "none.json"), 2, "task.request-invalid"),
+        (("advance", "task-nobody", "--to", "SPEC"), 2, "task.unknown"),
+        (("advance", "task-nobody"), 2, "cli.bad-value"),
+        (("run", "task-nobody", "--uncontained", "x"), 2, "task.request-invalid"),
+        (("receipt", "check", "none.json"), 2, "task.request-invalid"),
+        (("receipt", "export", "task-nobody", "--out", "x"), 2, "task.unknown"),
+        (("frobnicate",), 2, "cli.unknown-command"),
+    ],
+)
+def test_wrong_usage_has_a_code_and_a_next_step(
+    world_without_task: World, words: tuple[str, ...], status: int, code: str
+) -> None:
+    profile = str(SAMPLES / "profile.toml")
+    given = [profile if word == "PROFILE" else word for word in words]
+
+    answer = world_without_task.call("task", *given, expect=status)
+
+    assert answer["error"]["code"] == code and answer["error"]["hint"]
+    assert not list((world_without_task.home / "work").glob("*"))
+
+
+@pytest.fixture(scope="module")
+def world_without_task(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("usage")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        made = World(folder)
+        made.call("init")
+    return made

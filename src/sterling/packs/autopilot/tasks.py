@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sterling.kernel.batch import Actor, Batch
 from sterling.kernel.home import Home
@@ -50,10 +52,13 @@ def create_task(home: Home, order: TaskOrder) -> TaskView:
     if not order.repository.is_dir():
         raise RequestInvalid(f"expected a repository's folder, found {order.repository}")
     task = random_id("task")
-    work = work_of(home, task)
-    base = work.create(order.repository)
-    source, profile_bytes = _read_profile(work, base.tree, order)
-    profile = parse_profile(profile_bytes, source=source)
+    (home.path / "work").mkdir(mode=0o700, exist_ok=True)
+    with TemporaryDirectory(prefix="new-", dir=home.path / "work") as staging:
+        work = WorkTree(Path(staging) / task)
+        base = work.create(order.repository)
+        source, profile_bytes = _read_profile(work, base.tree, order)
+        profile = parse_profile(profile_bytes, source=source)
+        work.folder.rename(work_of(home, task).folder)
     text_blob, profile_blob = home.blobs.put(data), home.blobs.put(profile_bytes)
     batch = Batch(actor=Actor("person", order.person))
     document = {
