@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["RunRecheck", "job_sources", "judge_tests", "open_app_home", "recheck_run", "status_facts"]
 
 _BETWEEN_LOOKS_S = 0.25  # Processor use is what happened between two looks.
+_CURES = {  # What lets work run that a person asks for, where asking alone does not.
+    "mode.cpu-pressure": "sterling drain --force --set governor.cpu_limit_bp=0",
+    "mode.ram-pressure": "sterling drain --force --set governor.ram_limit_bp=0",
+}
 
 Say = Callable[[str], None]
 
@@ -164,7 +168,7 @@ def status_facts(home: Home) -> StatusFacts:
         mode_reason=reason,
         mode_sentence=sentence,
         runs=runs,
-        waiting=_waiting(home, mode, sentence),
+        waiting=_waiting(home, mode, reason, sentence),
         leases=leases,
         open_tasks=_open_tasks(home),
         refusals=sum(1 for _ in home.ledger.read(kind="write.refused")),
@@ -199,7 +203,7 @@ def _mode_now(home: Home) -> tuple[str, str, str]:
     return str(verdict.mode), str(verdict.reason), sentence_of(verdict.reason)
 
 
-def _waiting(home: Home, mode: str, sentence: str) -> list[WaitingFact]:
+def _waiting(home: Home, mode: str, reason: str, sentence: str) -> list[WaitingFact]:
     """Jobs that no pass has run yet, with the mode's reason where the mode is what holds them back."""
     from sterling.serve.views.status import WaitingFact
 
@@ -209,7 +213,7 @@ def _waiting(home: Home, mode: str, sentence: str) -> list[WaitingFact]:
         if count:
             held = mode == "ACTIVE_CAPTURE_ONLY"
             because = sentence if held else "Heavy work may run now."
-            cure = "sterling drain --force" if held else "sterling drain"
+            cure = _CURES.get(reason, "sterling drain --force") if held else "sterling drain"
             found.append(WaitingFact(source.kind, count, "mode" if held else "queued", because, cure))
     return found
 

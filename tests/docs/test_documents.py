@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WITH_BLOCKS = [page for page in PAGES if any(examples(page.read_text(encoding="utf-8")))]
 # Their commands set up a machine; the build runs them, not a test inside it.
-SET_UP = re.compile(r"^(make|git clone)\b")
+SET_UP = re.compile(r"^(make|git clone|source)\b")
 
 
 def name(page: Path) -> str:

@@ -107,6 +107,9 @@ def _chosen(only: str | None) -> list[Scene]:
 
 
 def _finish(face: Face, out: Path, told: list[Told], verify_exit: int, verified: dict[str, Any]) -> None:
+    from sterling.cli.tour.stage import program, short_path
+
+    typed, home = program(), short_path(out.resolve() / "home")
     failed = [scene for scene in told if scene.state == "failed"]
     lacking = [scene for scene in told if scene.state == "na"]
     exit = EXIT_NO if failed else verify_exit or (EXIT_CANNOT_JUDGE if lacking else EXIT_OK)
@@ -116,9 +119,10 @@ def _finish(face: Face, out: Path, told: list[Told], verify_exit: int, verified:
     lines += [
         "",
         f"One ledger holds it all: {size} entries, every hash recomputed, verdict {verified.get('verdict')}.",
-        f"Check it yourself:  sterling verify --blobs --home {out}/home",
-        "Your own data:      sterling analyze DATA    sterling ingest FOLDER",
-        "                    sterling ci verdict --base REV -- ARGV    sterling task run TEXT -- AGENT",
+        f"Check it yourself:  {typed} verify --blobs --home {home}",
+        f"Your own data:      {typed} analyze DATA",
+        f"                    {typed} ingest FOLDER",
+        f"                    {typed} ci verdict --base REV -- ARGV",
     ]
     story = {
         "scenes": [

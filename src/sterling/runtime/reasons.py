@@ -121,8 +121,14 @@ _NEEDS = "Install what the step names, then `sterling plugins check`."
 
 REASONS: dict[Reason, Meaning] = {
     Reason.MODE_FULLSCREEN: Meaning("A program fills the screen, so nothing heavy runs.", _SEE_NOW),
-    Reason.MODE_CPU_PRESSURE: Meaning("Other programs keep the processors busy.", _SEE_NOW),
-    Reason.MODE_RAM_PRESSURE: Meaning("Memory is nearly used up.", _SEE_NOW),
+    Reason.MODE_CPU_PRESSURE: Meaning(
+        "Other programs keep the processors busy.",
+        "Wait for them, or let the work compete: `sterling drain --force --set governor.cpu_limit_bp=0`.",
+    ),
+    Reason.MODE_RAM_PRESSURE: Meaning(
+        "Memory is nearly used up.",
+        "Free some, or let the work compete: `sterling drain --force --set governor.ram_limit_bp=0`.",
+    ),
     Reason.MODE_POWER_LOW: Meaning("The machine runs on battery and the charge is low.", _SEE_NOW),
     Reason.MODE_QUERY_INTENT: Meaning("A person asked for this work and waits for it.", _SEE_NOW),
     Reason.MODE_USER_ACTIVE: Meaning("A person is using the machine, or nothing says otherwise.", _FORCE),

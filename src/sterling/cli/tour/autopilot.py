@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sterling.cli.tour.stage import Scene, Stage
+from sterling.cli.tour.stage import Scene, Stage, short_path
 
 __all__ = ["SCENE"]
 
@@ -36,7 +36,7 @@ def play(stage: Stage) -> None:
     stage.tell("It goes back, mends the code, and walks all nine phases to a signed receipt.")
     receipt = stage.folder / f"receipt-{boasted['task']}.json"
     stage.run("task", "receipt", "export", boasted["task"], "--out", str(receipt))
-    stage.command("task", "receipt", "check", str(receipt))
+    stage.command("task", "receipt", "check", short_path(receipt))
     stage.run("task", "receipt", "check", str(receipt))
     stage.command("task", "why", boasted["task"])
     stage.run("task", "why", boasted["task"])

@@ -8,7 +8,7 @@ __all__ = ["SCENE"]
 
 
 def play(stage: Stage) -> None:
-    stage.command("ledger", "head", "--home", str(stage.home))
+    stage.command("ledger", "head")
     head = stage.run("ledger", "head").data
     verified = stage.run("verify").data
     stage.demand(verified["verdict"] == "ok", f"expected a ledger that holds, found {verified['verdict']}")

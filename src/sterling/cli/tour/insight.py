@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sterling.cli import plain
-from sterling.cli.tour.stage import Scene, Stage
+from sterling.cli.tour.stage import Scene, Stage, short_path
 
 __all__ = ["SCENE"]
 
@@ -14,7 +14,7 @@ def play(stage: Stage) -> None:
     for table in TABLES:
         source = stage.samples / "insight" / table
         out = stage.folder / f"report-{source.stem}"
-        stage.command("analyze", str(source), "--out", str(out))
+        stage.command("analyze", short_path(source), "--out", short_path(out))
         result = stage.run("analyze", str(source), "--out", str(out)).data
         lane = result["lanes"]["explanation"]
         stage.tell(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sterling.cli import plain
-from sterling.cli.tour.stage import Answer, Scene, Stage
+from sterling.cli.tour.stage import Answer, Scene, Stage, short_path
 
 __all__ = ["SCENE"]
 
@@ -21,7 +21,7 @@ def play(stage: Stage) -> None:
     samples = stage.samples / "recall"
     truth = _truth(samples)
     questions = [truth[number]["question"] for number in ASKED]
-    stage.command("ingest", str(samples))
+    stage.command("ingest", short_path(samples))
     taken = stage.run("ingest", str(samples), expect=(0,)).data
     if taken["repeated"] == 0:
         stage.tell(

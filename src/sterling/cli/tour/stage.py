@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from typing import Any
 from sterling.cli import plain
 from sterling.cli.words import paint, state_word
 
-__all__ = ["Answer", "Scene", "SceneFailed", "SceneNotPossible", "Stage", "Told"]
+__all__ = ["Answer", "Scene", "SceneFailed", "SceneNotPossible", "Stage", "Told", "program", "short_path"]
 
 LINES_MAX = 8
 COMMAND_TIMEOUT_S = 300
@@ -109,8 +110,10 @@ class Stage:
         self.say("  " + words)
 
     def command(self, *argv: str) -> None:
-        """The line that repeats what comes next."""
-        self.say(paint("  $ sterling " + shlex.join(argv), "2", colour=_is_terminal()))
+        """The line that repeats what comes next, as it can be typed from here."""
+        split = list(argv).index("--") if "--" in argv else len(argv)
+        words = [*argv[:split], "--home", short_path(self.home), *argv[split:]]
+        self.say(paint(f"  $ {program()} {shlex.join(words)}", "2", colour=_is_terminal()))
 
     def demand(self, is_so: bool, words: str) -> None:
         """What the scene claims must hold.
@@ -145,6 +148,16 @@ class Scene:
         if stage.look:
             stage.say(f"  look: {stage.look}")
         return Told(self.id, "ok", "", tuple(stage.shows), stage.look)
+
+
+def program() -> str:
+    """What a person types to run this program: its name when the shell finds it, else its path."""
+    return "sterling" if shutil.which("sterling") else short_path(Path(sys.argv[0]).resolve())
+
+
+def short_path(path: Path) -> str:
+    """The path relative to the working directory when it lies inside, else as it is."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -14,13 +14,13 @@ __all__ = ["SCENE"]
 
 
 def play(stage: Stage) -> None:
+    stage.command("verify", "--blobs")
     before = stage.run("verify", "--blobs").data
     stage.tell(f"Untouched: {before['size']} entries and {before['blobs']['checked']} blobs hold.")
     with tempfile.TemporaryDirectory(prefix="sterling-tamper-") as folder:
         altered = _copy(stage.home, Path(folder) / "altered")
         victim = before["size"] // 2
         _flip_byte_of_entry(altered, victim)
-        stage.command("verify", "--home", "COPY")
         found = stage.run("verify", str(altered), expect=(3,)).data["first_bad"]
         stage.demand(found["low"] == victim, f"expected entry {victim} to be named, found {found['low']}")
         stage.tell(f"One byte of entry {victim} flipped: {found['code']} at entry {found['low']}, exit 3.")
