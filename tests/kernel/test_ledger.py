@@ -366,3 +366,16 @@ def test_an_interrupted_leader_loses_no_batch_of_the_others(
     assert exits == [0, 1, 2]
     stored = list(home.ledger.read())
     chain.verify(chain.Entry(e.index, e.previous, e.hash, e.body) for e in stored)
+
+
+@pytest.mark.parametrize("column", ["kind", "contract", "subject", "run"])
+def test_reading_by_any_filter_uses_an_index(home: Home, column: str) -> None:
+    asked: list[str] = []
+    reader = home.ledger.connection()
+    reader.set_trace_callback(asked.append)
+    list(home.ledger.read(**{column: "x"}))  # type: ignore[arg-type]
+    reader.set_trace_callback(None)
+
+    plan = reader.execute(f"EXPLAIN QUERY PLAN {asked[-1]}").fetchall()
+
+    assert f"USING INDEX entries_by_{column}" in plan[0][3]

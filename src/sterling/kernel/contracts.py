@@ -86,6 +86,7 @@ class Contract:
         self.sha256 = address_of(raw)
         self._schema: dict[str, Json] | None = None
         self._validator: Draft202012Validator | None = None
+        self._has_numbers: bool | None = None
 
     @property
     def schema(self) -> dict[str, Json]:
@@ -113,7 +114,12 @@ class Contract:
 
     @property
     def has_numbers(self) -> bool:
-        """Whether some field may hold a float."""
+        """Whether some field may hold a float; the schema is walked once."""
+        if self._has_numbers is None:
+            self._has_numbers = self._holds_numbers()
+        return self._has_numbers
+
+    def _holds_numbers(self) -> bool:
         return any(
             "number" in ([kinds] if isinstance(kinds := inner.get("type"), str) else kinds or [])
             for _, inner in schemas_within(self.schema)

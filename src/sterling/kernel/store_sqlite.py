@@ -128,7 +128,8 @@ def read_rows(
 
     A page is one short query, so a reader never holds a snapshot open.
     """
-    tests = "".join(f" AND {column} = ?" for column in where)
+    # The indexes leave out empty values, and SQLite uses them only for a query that says so too.
+    tests = "".join(f" AND {column} = ? AND {column} <> ''" for column in where)
     limit = "" if until is None else ' AND "index" < ?'
     query = (
         f'SELECT {ROW_COLUMNS} FROM entries WHERE "index" > ?{tests}{limit} '
