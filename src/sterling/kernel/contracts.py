@@ -76,7 +76,7 @@ class RecordInvalid(SterlingError):
 class Contract:
     """One version of one contract. Its schema is parsed and compiled when first asked for."""
 
-    __slots__ = ("_schema", "_validator", "id", "name", "path", "raw", "sha256", "version")
+    __slots__ = ("_has_numbers", "_schema", "_validator", "id", "name", "path", "raw", "sha256", "version")
 
     def __init__(self, contract: str, raw: bytes, path: str) -> None:
         self.id = contract
