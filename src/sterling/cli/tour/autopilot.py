@@ -41,7 +41,7 @@ def play(stage: Stage) -> None:
     stage.command("task", "why", boasted["task"])
     stage.run("task", "why", boasted["task"])
     stage.tell(
-        "The receipt checks: signature, tree, evidence, and that no sandbox held the agent (uncontained)."
+        "The receipt checks: signature, ledger, evidence. It says that no sandbox held the agent (uncontained)."
     )
     stage.look = str(receipt)
 
