@@ -40,9 +40,7 @@ def play(stage: Stage) -> None:
     stage.run("task", "receipt", "check", str(receipt))
     stage.command("task", "why", boasted["task"])
     stage.run("task", "why", boasted["task"])
-    stage.tell(
-        "The receipt checks: signature, ledger, evidence. It says that no sandbox held the agent (uncontained)."
-    )
+    stage.tell("The receipt checks: signature, ledger, evidence. It says that no sandbox held the agent.")
     stage.look = str(receipt)
 
 
