@@ -18,6 +18,7 @@ __all__ = [
     "NoProfile",
     "ProfileInvalid",
     "ReceiptAbsent",
+    "ReceiptForeign",
     "ReceiptMismatch",
     "RequestInvalid",
     "SandboxNotArmed",
@@ -141,6 +142,14 @@ class ReceiptAbsent(SterlingError):
 
     code = "task.receipt-absent"
     hint = "A receipt is written when the task is done: `sterling task status TASK`."
+
+
+class ReceiptForeign(SterlingError):
+    """A receipt says that another home signed it, so this one cannot judge it."""
+
+    code = "task.receipt-foreign"
+    hint = "Name the home that signed it with --home. See `sterling task receipt check --help`."
+    exit = EXIT_CANNOT_JUDGE
 
 
 class ReceiptMismatch(SterlingError):

@@ -125,7 +125,7 @@ def test_a_foreign_home_does_not_believe_it(finished: Any, tmp_path: Path) -> No
     with init_home(tmp_path / "other") as other, pytest.raises(SterlingError) as caught:
         door.check_receipt(other, envelope)
 
-    assert caught.value.exit == 3
+    assert caught.value.code == "task.receipt-foreign" and caught.value.exit == 4
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"not json", b"\xff", b"{" * 500, b'{"payload": 1}'])

@@ -20,12 +20,13 @@ from sterling.kernel.hashing import tagged_hash
 from sterling.kernel.home import Home
 from sterling.kernel.keys import load_key, load_public_key
 from sterling.kernel.records import Source
+from sterling.kernel.signing import fingerprint_of
 from sterling.kernel.statement import attest_statement, predicate_type, verify_statement
 from sterling.packs.autopilot.artifacts.kinds import NOT_DEMANDED
 from sterling.packs.autopilot.artifacts.scope import Change
 from sterling.packs.autopilot.authority.collect import Site
 from sterling.packs.autopilot.authority.worktree import WorkTree
-from sterling.packs.autopilot.errors import ReceiptAbsent, ReceiptMismatch, RequestInvalid
+from sterling.packs.autopilot.errors import ReceiptAbsent, ReceiptForeign, ReceiptMismatch, RequestInvalid
 from sterling.packs.autopilot.process.commit import Grounds, ledger_identity
 from sterling.packs.autopilot.process.story import read_story
 from sterling.packs.autopilot.process.view import TaskView
@@ -127,7 +128,8 @@ def check_receipt(home: Home, data: bytes, repository: Path | None) -> ReceiptCh
 
     Raises:
         ReceiptMismatch: another ledger, an unknown task, another tree or patch.
-        StatementInvalid, SignatureInvalid: no receipt, or not signed by this home.
+        ReceiptForeign: it names another home's key.
+        StatementInvalid, SignatureInvalid: no receipt, or a signature that does not hold.
     """
     if repository is not None and not repository.is_dir():
         raise RequestInvalid(f"expected a repository or folder at {repository}, found none")
@@ -140,6 +142,7 @@ def check_receipt(home: Home, data: bytes, repository: Path | None) -> ReceiptCh
     public_key = load_public_key(home.path / "keys", "attest")
     if public_key is None:
         raise ReceiptMismatch("expected the home's attest key, found none")
+    _check_signer(envelope, fingerprint_of(public_key))
     statement = verify_statement(envelope, public_key)
     if statement["predicateType"] != PREDICATE:
         raise ReceiptMismatch(f"expected a task receipt, found {statement['predicateType']!r:.80}")
@@ -156,6 +159,14 @@ def check_receipt(home: Home, data: bytes, repository: Path | None) -> ReceiptCh
         in_ledger=True,
         tree_checked=repository is not None,
     )
+
+
+def _check_signer(envelope: Json, own: str) -> None:
+    """A receipt that names another signer is not broken, only not ours to judge."""
+    signatures = envelope.get("signatures") if isinstance(envelope, dict) else None
+    names = [row.get("keyid") for row in signatures or [] if isinstance(row, dict)]
+    if names and own not in names:
+        raise ReceiptForeign(f"expected a receipt signed by {own}, found one signed by {str(names[0])[:80]}")
 
 
 def _check_in_ledger(home: Home, predicate: Mapping[str, Any], data: bytes) -> None:
