@@ -446,6 +446,30 @@ def test_init_where_something_is_or_nothing_can_be_leaves_it_as_it_was(world: Wo
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(("--out", place) for place in ("file", "file/below", "full", "/proc/demo", "/dev/null", "n" * 300)),
+        ("--only", "nonsense"),
+    ],
+    ids=str,
+)
+def test_a_demo_that_cannot_play_says_so_before_it_makes_anything(
+    world: World, tmp_path: Path, options: tuple[str, str]
+) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_bytes(b"mine")
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+
+    ended = world.call("demo", *options)
+    _, document = world.ask("demo", *options)
+
+    assert ended.exit == 2, ended
+    _assert_says_why(ended, document)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
 def test_a_terminal_without_unicode_gets_escapes_and_json_stays_utf_8(world: World) -> None:
     said = subprocess.run(
         [sys.executable, "-m", "sterling", "run", "show", "é✓", "--json"],

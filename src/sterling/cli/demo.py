@@ -66,11 +66,12 @@ def command(out: Path, only: str | None, pause: bool, *, face: Face) -> None:
     altered = check_samples(samples)
     if altered:
         raise SamplesAltered(f"expected the shipped samples, found {len(altered)} altered: {altered[0]}")
+    scenes = _chosen(only)
     home = _demo_home(out.resolve())
     stage = Stage(folder=out.resolve(), home=home, samples=samples, say=face.say)
     face.say(f"Sterling plays in {out}. Everything below really runs; nothing leaves this machine.")
     told: list[Told] = []
-    for scene in _chosen(only):
+    for scene in scenes:
         told.append(scene.perform(stage))
         if pause and sys.stdin.isatty():
             click.pause(err=True)
@@ -87,9 +88,14 @@ def _demo_home(folder: Path) -> Path:
             if not opened.demo:
                 raise FolderTaken(f"expected a demo home in {folder}, found another home")
         return home
-    if folder.exists() and any(folder.iterdir()):
+    try:
+        taken = folder.exists() and any(folder.iterdir())
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        found = f"{folder}: {problem.strerror}"
+        raise FolderTaken(f"expected a new or empty folder, found {found}", folder=str(folder)) from problem
+    if taken:
         raise FolderTaken(f"expected a new or empty folder, found {folder} in use", folder=str(folder))
-    folder.mkdir(parents=True, exist_ok=True)
     init_home(home, demo=True).close()
     return home
 
