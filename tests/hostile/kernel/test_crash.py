@@ -94,7 +94,7 @@ def test_a_home_killed_while_it_is_made_is_whole_or_not_there(tmp_path: Path) ->
             continue
         made += 1
         with open_home(path) as home:
-            assert [entry.kind for entry in home.ledger.read()][0] == "home.created"
+            assert next(home.ledger.read()).kind == "home.created"
             home.ledger.checkpoint()
         assert verify_home(path).exit == 0
 
