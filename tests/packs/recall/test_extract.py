@@ -122,7 +122,7 @@ def test_words_of_the_question_alone_are_no_answer() -> None:
 
 
 def test_two_windows_beside_each_other_do_not_share_rows() -> None:
-    shown = screen(((10, "Deposit"), (1600, "Fee")), ((10, "300"), (1600, "45")))
+    shown = screen(((10, "Deposit"), (1900, "Fee")), ((10, "300"), (1900, "45")))
 
     assert best(shown, "What is the deposit?") == "300"
     assert best(shown, "What is the fee?") == "45"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,14 @@ def token(
     words: str, left: int, top: int, *, width: int | None = None, height: int = 12, line: int = 0
 ) -> Token:
     return Token(words, (left, top, left + (width or 8 * len(words)), top + height), 9000, line, 0)
+
+
+def words(line_of: str, left: int, top: int, *, line: int) -> list[Token]:
+    found = []
+    for word in line_of.split():
+        found.append(token(word, left, top, line=line))
+        left += 8 * len(word) + 5
+    return found
 
 
 def test_words_of_a_line_are_one_segment_and_far_cells_are_others() -> None:
@@ -43,8 +52,8 @@ def test_rows_come_from_the_top_and_runs_from_the_left() -> None:
 
 def test_long_lines_under_each_other_share_a_block_and_cells_do_not() -> None:
     tokens = [
-        token("a line of prose that is long enough", 10, 10, line=1),
-        token("and goes on here", 10, 26, line=2),
+        *words("a line of prose that is long enough", 10, 10, line=1),
+        *words("and goes on here", 10, 26, line=2),
         token("cell", 10, 200, line=3),
         token("cell", 10, 216, line=4),
     ]
@@ -53,6 +62,19 @@ def test_long_lines_under_each_other_share_a_block_and_cells_do_not() -> None:
 
     assert blocks[0] == blocks[1]
     assert len({blocks[1], blocks[2], blocks[3]}) == 3
+
+
+@pytest.mark.parametrize("below", ["dev@box:~$ make", "owner: somebody", "9c1d2ef next", "Status"])
+def test_prompts_labels_and_figures_begin_something_of_their_own(below: str) -> None:
+    tokens = [
+        *words("a line that is long and not broken here", 10, 10, line=1),
+        *words(below, 10, 26, line=2),
+        *words("another line of the same column that is much longer than these two are", 10, 60, line=3),
+    ]
+
+    blocks = [segment.block for segment in arrange(tokens).segments]
+
+    assert blocks[0] != blocks[1]
 
 
 def test_every_word_keeps_its_box() -> None:

@@ -34,7 +34,7 @@ def test_the_operator_follows_the_words(question: str, operator: str) -> None:
     ("question", "kind"),
     [
         ("How much does the lamp cost?", "money"),
-        ("When is the bill due?", "date"),
+        ("When is the bill due?", "moment"),
         ("What time is the call?", "time"),
         ("How long did the build take?", "duration"),
         ("Who wrote the letter?", "person"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["KIND_PHRASES", "LIGHT", "NOT_ABOUT", "OPERATOR_PHRASES", "SAME", "STOPWORDS", "words_from"]
+__all__ = ["KIND_PHRASES", "LIGHT", "NOT_ABOUT", "OPERATOR_PHRASES", "STOPWORDS", "words_from"]
 
 
 def words_from(text: str) -> frozenset[str]:
@@ -32,23 +32,43 @@ STOPWORDS = words_from(
 
 # Words that name a kind of thing, and verbs that say little: they count only where a screen holds them.
 LIGHT = words_from(
-    "current new old final exact full overall main whole entire complete actual present own server "
-    "service system program user machine computer device commit port amount number no nr code id "
-    "identifier date day long much many percent percentage share email e-mail mail address phone "
-    "telephone mobile tel fax url link website site web path file folder directory filename command run "
-    "runs running work works working happen happens happened take takes took taken need needs require "
-    "requires serve serves plan plans planned schedule scheduled hold holds held keep keeps kept start "
-    "starts end ends cost costs stay live provide provides support supports handle handles deliver "
-    "delivers want try help let put set turn become remain seem exist expect expected occur occurs "
-    "occurred begin begins finish finished reach call hash reference ref version iban ip sha person "
-    "people man woman text word words line row column entry item items field cell section part"
+    "pay paid pays space next balance spent spend cost company firm journey tall high heavy large big "
+    "wide deep far fast thick hot cold small old year degrees guest user customer thing place time sign "
+    "signed current new final exact full overall main whole entire complete actual present own server "
+    "service system program machine computer device commit port amount number no nr code id identifier "
+    "date day long much many percent percentage share email e-mail mail address phone telephone mobile "
+    "tel fax url link website site web path file folder directory filename command run runs running work "
+    "works working happen happens happened take takes took taken need needs require requires serve serves "
+    "plan plans planned schedule scheduled hold holds held keep keeps kept start starts end ends costs "
+    "stay live provide provides support supports handle handles deliver delivers want try help let put "
+    "set turn become remain seem exist expect expected occur occurs occurred begin begins finish finished "
+    "reach call hash reference ref version iban ip sha person people man woman text word words line row "
+    "column entry item items field cell section part"
 )
 
 # What a question asks for; the first phrase that fits decides.
 KIND_PHRASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), kind)
     for pattern, kind in (
-        (r"\bhow much (?:time|long)\b|\bhow long\b|\bduration\b", "duration"),
+        (r"^when\b|\bby when\b|\bwhen (?:is|was|are|were|does|did|do|will|must|should|can)\b", "moment"),
+        (r"\bhow many\b|\bcount of\b", "number"),
+        (r"^who\b|\bwhom\b|\bwhose\b|\bby who\b", "person"),
+        (r"^where\b|\b(?:in|to|at) (?:which|what) (?:city|town|place|country)\b", "place"),
+        (r"\bhow much time\b|\bhow long\b|\bduration\b|\bhow old\b", "duration"),
+        (
+            r"\bhow (?:tall|high|wide|deep|far|thick)\b"
+            r"|\b(?:what|which) (?:is the |was the )?(?:height|width|depth|length|distance)\b",
+            "length",
+        ),
+        (r"\bhow heavy\b|\b(?:what|which) (?:is the |was the )?weight\b", "mass"),
+        (r"\bhow (?:hot|cold)\b|\b(?:what|which) (?:is the |was the )?temperature\b", "heat"),
+        (
+            r"\bhow (?:large|big|fast|small)\b"
+            r"|\b(?:what|which) (?:is the |was the )?(?:size|capacity|resolution|speed)\b"
+            r"|\bhow much (?!is|was|are|were|did|does|do|has|have|had|will|would|can|could|should|of)\w+",
+            "measure",
+        ),
+        (r"\b(?:what|which) year\b", "year"),
         (r"\bwhat percent|\bpercent(?:age)?\b|\bwhat share\b", "percent"),
         (
             r"\be-?mail address|\bwhat (?:is|was) (?:the |his |her |their )?e-?mail(?! from)\b"
@@ -67,18 +87,16 @@ KIND_PHRASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bhow much\b|\bprices?\b|\bcosts?\b|\bamounts?\b|\bfees?\b|\bsalary\b|\bbudget\b", "money"),
         (r"\b(?:what|which) (?:date|day)\b|\bdeadline\b|\bdue date\b|\bdate\b|\bbirthday\b", "date"),
         (r"\b(?:what|which) time\b|\bo'?clock\b", "time"),
-        (r"^when\b|\bby when\b|\bwhen (?:is|was|are|were|does|did|do|will|must|should)\b", "date"),
-        (r"\bhow many\b|\bnumber of\b|\bcount of\b", "number"),
         (
-            r"\bidentifier\b|\b(?:\w+ )(?:code|id|hash|reference)\b|\breference number\b|\bserial number\b",
+            r"\bidentifier\b|\b\w+ (?:code|id|hash|reference|number)\b",
             "code",
         ),
+        (r"\bnumber of\b", "number"),
         (r"\bport\b", "port"),
         (r"\b(?:what|which) commit\b", "code"),
-        (r"\bnumber\b|\btotal\b|\bsum\b|\bquantity\b|\bscore\b", "number"),
+        (r"\bbalance\b|\bspent\b|\bspend\b|\bpaid for\b", "money"),
+        (r"\btotal\b|\bsum\b|\bquantity\b|\bscore\b", "number"),
         (r"\b(?:what|which) command\b", "command"),
-        (r"^where\b|\b(?:in|to|at) (?:which|what) (?:city|town|place|country)\b", "place"),
-        (r"^who\b|\bwhom\b|\bwhose\b|\bby who\b", "person"),
     )
 )
 
@@ -103,7 +121,7 @@ OPERATOR_PHRASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (
             r"\b(?:when|(?:at )?what time|(?:on )?(?:what|which) (?:day|date)) (?:was|were|is|did)"
-            r" .*\b(?:on (?:the |my )?screen|visible|displayed|shown|appear|show up|open|opened)\b",
+            r" .*\b(?:on (?:the |my )?screen|visible|displayed|shown|appear|show up)\b",
             "when",
         ),
         (
@@ -123,46 +141,4 @@ NOT_ABOUT = re.compile(
     r"|^(?:hello|hi|hey|thanks|thank you)\b"
     r"|\bmeaning of life\b|\bwhat should i\b|\bwhat do you think\b"
     r"|\b(?:weather|stock price) (?:today|tomorrow|right now)\b"
-)
-
-# Words that mean the same on a screen, one group a line.
-SAME: tuple[frozenset[str], ...] = tuple(
-    frozenset(line.split())
-    for line in (
-        "price cost",
-        "sum total",
-        "phone telephone tel mobile",
-        "email e-mail mail",
-        "database db",
-        "directory folder",
-        "repository repo",
-        "error failure exception",
-        "quantity qty count",
-        "number no nr num",
-        "invoice bill",
-        "salary wage",
-        "customer client",
-        "meeting appointment",
-        "delete remove",
-        "begin start",
-        "end finish",
-        "maximum max",
-        "minimum min",
-        "average mean avg",
-        "temperature temp",
-        "password passphrase",
-        "configuration config settings",
-        "environment env",
-        "application app",
-        "department dept",
-        "reference ref",
-        "telephone phone",
-        "address addr",
-        "due deadline",
-        "author writer",
-        "sender from",
-        "recipient to",
-        "subject topic",
-        "vat tax",
-    )
 )

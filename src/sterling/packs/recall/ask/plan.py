@@ -15,19 +15,25 @@ from sterling.packs.recall.ask.lexicon import (
     LIGHT,
     NOT_ABOUT,
     OPERATOR_PHRASES,
-    SAME,
     STOPWORDS,
     words_from,
 )
+from sterling.packs.recall.ask.same import SAME
 from sterling.packs.recall.reasons import Reason
-from sterling.packs.recall.search.screens import keys_of
-from sterling.packs.recall.search.words import Word, normal, words_of
+from sterling.packs.recall.search.screens import keys_of, kin_of
+from sterling.packs.recall.search.words import Word, normal, stem, words_of
 
 __all__ = ["PLAN_VERSION", "QUESTION_CHARACTERS_MAX", "Plan", "Wanted", "plan_question"]
 
 PLAN_VERSION = "plan/1"
 QUESTION_CHARACTERS_MAX = 1000
 _TERMS_MAX = 24
+_UNIT_KINDS = words_from("length mass heat measure")
+_UNIT_NOUNS = words_from(
+    "size weight height width depth length distance capacity temperature resolution speed"
+)
+_ABBREVIATED_LEAST = 8  # A word this long may stand on a screen as its first four or five letters.
+_LIGHT_STEMS = frozenset(stem(word) for word in LIGHT)
 _BEING = words_from("is was are were s")
 _DETERMINERS = words_from("the a an my our his her its their")
 _GROUP_ENDS = words_from(
@@ -42,7 +48,8 @@ class Wanted:
     """A word to look for.
 
     `must`: it has to stand on the answer's screen; `soft`: it counts only where a screen holds it;
-    `follows`: it stands right behind the word before it, as in one name.
+    `follows`: it stands right behind the word before it, as in one name; `weak`: keys that count
+    less; `head`: it names what is asked for, and counts more.
     """
 
     text: str
@@ -50,6 +57,8 @@ class Wanted:
     must: bool
     soft: bool
     follows: bool = False
+    weak: tuple[str, ...] = ()
+    head: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ def plan_question(question: str, taken: Sequence[tuple[int, int]] = ()) -> Plan:
     rest = _blank(question, taken)
     operator = _first(OPERATOR_PHRASES, folded, "lookup")
     kind = _first(KIND_PHRASES, folded, "any") if operator in ("lookup", "list") else "any"
-    wanted, remainder = _wanted(rest)
+    wanted, remainder = _wanted(rest, kind)
     if not wanted:
         return _refused(Reason.QUESTION_EMPTY)
     return Plan(operator, kind, tuple(wanted), tuple(_QUOTED.findall(rest)), tuple(remainder))
@@ -97,7 +106,7 @@ def _blank(text: str, spans: Sequence[tuple[int, int]]) -> str:
     return "".join(letters)
 
 
-def _wanted(text: str) -> tuple[list[Wanted], list[str]]:
+def _wanted(text: str, kind: str) -> tuple[list[Wanted], list[str]]:
     quoted = [match.span(1) for match in _QUOTED.finditer(text)]
     words = words_of(text, parts=False)
     shouting = all(word.text.isupper() for word in words if word.text.isalpha())
@@ -120,7 +129,10 @@ def _wanted(text: str) -> tuple[list[Wanted], list[str]]:
         )
         keys = _keys(bare)
         follows = last == number - 1 and text[words[number - 1].end : word.start] == " "
-        found.setdefault(keys, Wanted(word.text, keys, must, not must and bare in LIGHT, follows))
+        if kind in _UNIT_KINDS and bare in _UNIT_NOUNS:
+            must = False  # A weight is told by its unit; the word need not stand beside it.
+        soft = not must and (_is_light(bare) or (kind in _UNIT_KINDS and bare in _UNIT_NOUNS))
+        found.setdefault(keys, Wanted(word.text, keys, must, soft, follows, _weak_keys(bare), number == head))
         last = number
     if found and all(item.soft for item in found.values()):
         found = {keys: replace(item, soft=False) for keys, item in found.items()}
@@ -135,9 +147,10 @@ def _head(words: Sequence[Word]) -> int:
     """
     texts = [_without_possessive(word.normal) for word in words]
     for number, text in enumerate(texts[:-1]):
-        if text == "which" or (text == "what" and texts[number + 1] not in _BEING):
+        counted = text in ("much", "many") and number > 0 and texts[number - 1] == "how"
+        if counted or text == "which" or (text == "what" and texts[number + 1] not in _BEING):
             here = texts[number + 1]
-            return number + 1 if here not in STOPWORDS and here not in LIGHT else -1
+            return number + 1 if here not in STOPWORDS and not _is_light(here) else -1
         if text in ("what", "what's", "who") and texts[number + 1] in _BEING:
             group = []
             for later in range(number + 2, len(texts)):
@@ -145,16 +158,37 @@ def _head(words: Sequence[Word]) -> int:
                     break
                 group.append(later)
             named = [later for later in group if texts[later] not in STOPWORDS]
-            if len(group) > 0 and texts[group[0]] in _DETERMINERS and named and texts[named[-1]] not in LIGHT:
+            if (
+                len(group) > 0
+                and texts[group[0]] in _DETERMINERS
+                and named
+                and not _is_light(texts[named[-1]])
+            ):
                 return named[-1]
             return -1
     return -1
 
 
+def _is_light(word: str) -> bool:
+    return word in LIGHT or stem(word) in _LIGHT_STEMS
+
+
 def _keys(word: str) -> tuple[str, ...]:
-    same = sorted({other for group in SAME if word in group for other in group})
+    """All keys of a word and of the words that mean the same."""
+    stemmed = stem(word)
+    same = sorted(
+        {other for group in SAME if any(stem(member) == stemmed for member in group) for other in group}
+    )
     keys = [key for form in (word, *same) for key in keys_of(form)]
     return tuple(dict.fromkeys(keys))
+
+
+def _weak_keys(word: str) -> tuple[str, ...]:
+    """The key of words made from this one, and its usual abbreviations."""
+    if not word.isalpha():
+        return ()
+    short = [word[:4], word[:5]] if len(word) >= _ABBREVIATED_LEAST else []
+    return (kin_of(word), *short)
 
 
 def _stands_out(word: Word, *, first: bool, shouting: bool) -> bool:

@@ -21,6 +21,7 @@ from sterling.packs.recall.time.window import Window
 __all__ = ["Found", "Sighting", "find_screens", "sightings_of"]
 
 _SCREENS_MAX = 150
+_HEAD_TIMES = 1.4  # How much more the word counts that names what is asked for.
 _ROWS_MAX = 20_000
 
 
@@ -53,7 +54,15 @@ def find_screens(
     allowed = _frames_in(connection, windows)
     holders = [_holders(connection, wanted) for wanted in plan.wanted]
     terms = tuple(
-        Term(wanted.text, wanted.keys, rarity(len(held), total), wanted.must, wanted.soft, wanted.follows)
+        Term(
+            wanted.text,
+            wanted.keys,
+            rarity(len(held), total) * (_HEAD_TIMES if wanted.head else 1.0),
+            wanted.must,
+            wanted.soft,
+            wanted.follows,
+            wanted.weak,
+        )
         for wanted, held in zip(plan.wanted, holders, strict=True)
     )
     weights: dict[int, float] = {}
@@ -112,7 +121,8 @@ def _holders(connection: sqlite3.Connection, wanted: Wanted) -> set[int]:
 def _match(wanted: Wanted) -> str:
     """A full-text query for all forms of a word; each form is quoted, so nothing in it is a command."""
     forms: list[str] = []
-    for key in dict.fromkeys((*wanted.keys, *(skeleton(key) for key in wanted.keys))):
+    related = tuple(key.removeprefix("~") for key in wanted.weak)
+    for key in dict.fromkeys((*wanted.keys, *(skeleton(key) for key in wanted.keys), *related)):
         quoted = '"' + key.replace('"', '""') + '"'
         forms.append(f"{quoted}*" if len(key) >= 3 and key.isalpha() else quoted)
         if key.isdigit() and len(key) > 3:

@@ -11,6 +11,7 @@ Pure: tokens in, text and places out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,10 @@ SCREEN_VERSION = "lines/1"
 _GAP_HEIGHTS = 1.7  # A gap wider than this many line heights parts two segments.
 _ROW_OVERLAP = 0.5
 _PARAGRAPH_HEIGHTS = 18  # A line at least this many heights wide may go on in the next one.
+_PLAIN_WORD = re.compile(r"[(\"'“‘]?[^\W\d_]+(?:['’-][^\W\d_]+)*[,.;)!?\"'”’]*")
+_COLUMN_ROWS = 8  # Rows above and below that tell how wide a column is.
+_BROKEN_SHARE = 0.6  # Of the column's width, where the next line begins with a small letter.
+_FULL_SHARE = 0.92  # Where it does not.
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +171,12 @@ def _blocks(rows: list[list[_Run]]) -> dict[int, int]:
     numbers: dict[int, int] = {}
     above: list[_Run] = []
     fresh = 0
-    for row in rows:
+    for place, row in enumerate(rows):
+        around = [run for near in rows[max(0, place - _COLUMN_ROWS) : place + _COLUMN_ROWS] for run in near]
         for run in row:
-            joins = [other for other in above if _flows(other, run)]
+            joins = [
+                other for other in above if _flows(other, run, around) and not _has_cells(other, run, row)
+            ]
             if joins:
                 numbers[id(run)] = numbers[id(joins[0])]
             else:
@@ -178,12 +186,29 @@ def _blocks(rows: list[list[_Run]]) -> dict[int, int]:
     return numbers
 
 
-def _flows(upper: _Run, lower: _Run) -> bool:
+def _has_cells(upper: _Run, lower: _Run, row: list[_Run]) -> bool:
+    """Whether the lower line is a row of cells under the upper one."""
+    short = lower.box[2] - lower.box[0] < 0.6 * (upper.box[2] - upper.box[0])
+    alone = lower.tokens[0].text[:1].islower()
+    return any(
+        lower.box[2] < run.box[0] and (run.box[0] < upper.box[2] or (short and not alone)) for run in row
+    )
+
+
+def _flows(upper: _Run, lower: _Run, around: Sequence[_Run]) -> bool:
+    """Whether a line goes on in the one under it: it is long, and it was broken where its column ends."""
     height = max(1, min(upper.height, lower.height))
-    long_enough = upper.box[2] - upper.box[0] >= _PARAGRAPH_HEIGHTS * height
+    width = upper.box[2] - upper.box[0]
     aligned = abs(upper.box[0] - lower.box[0]) <= height
     gap = lower.box[1] - upper.box[3]
-    return long_enough and aligned and -height // 2 <= gap <= height and upper.height <= 2 * lower.height
+    close = -height // 2 <= gap <= height and upper.height <= 2 * lower.height
+    if width < _PARAGRAPH_HEIGHTS * height or not aligned or not close:
+        return False
+    column = max(run.box[2] - run.box[0] for run in around if abs(run.box[0] - upper.box[0]) <= height)
+    if not _PLAIN_WORD.fullmatch(lower.tokens[0].text):
+        return False  # A prompt, a label or a figure begins something of its own.
+    goes_on = lower.tokens[0].text[:1].islower()
+    return width >= (_BROKEN_SHARE if goes_on else _FULL_SHARE) * column
 
 
 def _overlap(one: Box, other: Box) -> float:

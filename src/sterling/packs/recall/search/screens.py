@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from sterling.packs.recall.pixels.read import Box
 from sterling.packs.recall.screen.lines import Segment
-from sterling.packs.recall.search.words import Word, skeleton, stem, words_of
+from sterling.packs.recall.search.words import Word, root, skeleton, stem, words_of
 
-__all__ = ["Screen", "keys_of", "load_screen"]
+__all__ = ["Screen", "keys_of", "kin_of", "load_screen"]
 
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
@@ -60,6 +60,11 @@ def keys_of(word: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def kin_of(word: str) -> str:
+    """The weaker key that a word shares with the words made from it."""
+    return "~" + root(word)
+
+
 def load_screen(row: Sequence[object], surroundings: Iterable[str]) -> Screen:
     """A screen from a row of `documents`: entry, record, state, frame, reading, body, places."""
     entry, record, state, frame, reading, body, places = row
@@ -80,13 +85,13 @@ def load_screen(row: Sequence[object], surroundings: Iterable[str]) -> Screen:
         homes.append(place)
     keys: dict[str, list[int]] = {}
     for number, word in enumerate(words):
-        for key in keys_of(word.normal):
+        for key in (*keys_of(word.normal), kin_of(word.normal)):
             keys.setdefault(key, []).append(number)
     around = {
         key
         for words_around in surroundings
         for word in words_of(words_around)
-        for key in keys_of(word.normal)
+        for key in (*keys_of(word.normal), kin_of(word.normal))
     }
     return Screen(
         str(record),

@@ -12,7 +12,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["NORMALIZER", "Word", "normal", "skeleton", "stem", "words_of"]
+__all__ = ["NORMALIZER", "Word", "normal", "root", "skeleton", "stem", "words_of"]
 
 NORMALIZER = "nfkc-casefold/1"
 
@@ -32,6 +32,29 @@ _IRREGULAR = {
     for group in _IRREGULAR_LINES.replace("\n", "|").split("|")
     for form in group.split()[1:]
 }
+# Endings of derived words, and how many letters have to be left in front of them.
+_DERIVED = (
+    ("ization", 4),
+    ("ation", 4),
+    ("ition", 4),
+    ("ator", 4),
+    ("ance", 4),
+    ("ence", 4),
+    ("ness", 4),
+    ("able", 4),
+    ("ible", 4),
+    ("ion", 4),
+    ("ity", 4),
+    ("ive", 4),
+    ("ate", 4),
+    ("at", 5),
+    ("al", 4),
+    ("er", 3),
+    ("or", 4),
+    ("ee", 4),
+    ("ly", 4),
+    ("y", 4),
+)
 _CONFUSED = str.maketrans({"0": "o", "1": "l", "i": "l", "|": "l", "5": "s", "8": "b"})
 
 
@@ -83,6 +106,22 @@ def stem(word: str) -> str:
         if word.endswith(ending) and len(word) - len(ending) >= left and not word.endswith("ss"):
             return _undoubled(word[: -len(ending)] + instead)
     return _undoubled(word)
+
+
+@lru_cache(maxsize=65536)
+def root(word: str) -> str:
+    """What a word shares with the words made from it: assigned, assignee and assignment give one root."""
+    found = stem(word[:-2] if word.endswith("ee") and len(word) > 5 else word)
+    if not found.isalpha() or not found.isascii():
+        return found
+    before = ""
+    while found != before:
+        before = found
+        for ending, left in _DERIVED:
+            if found.endswith(ending) and len(found) - len(ending) >= left:
+                found = _undoubled(found[: -len(ending)])
+                break
+    return found
 
 
 @lru_cache(maxsize=65536)
