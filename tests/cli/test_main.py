@@ -167,6 +167,8 @@ def test_every_code_has_a_hint_whose_command_exists() -> None:
     context = click.Context(root)
     bad = []
     for code, error in all_errors().items():
+        if not error.__module__.startswith("sterling."):
+            continue  # Declared by a test.
         named = re.findall(r"sterling ((?:[a-z][a-z-]*(?: |$|(?=`)))+)", error.hint)
         if not error.hint:
             bad.append(f"{code}: no hint")

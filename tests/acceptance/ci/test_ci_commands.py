@@ -75,7 +75,7 @@ def test_the_sample_tells_its_story_in_three_exits(
     }
     assert value["counts"] == {"fixed": 1, "new_fail": 1, "same": 10}
     page = (Path(__file__).resolve().parents[3] / "docs/concepts/ci.md").read_text(encoding="utf-8")
-    shown = page.partition("--at broken -- python -m pytest\n")[2].partition("  ...\n")[0]
+    shown = page.partition("--at broken --quiet -- python -m pytest\n")[2].partition("...\n")[0]
     assert ci_text.verdict(value).startswith(shown) and shown.count("\n") == 3
     assert mended[1].splitlines()[0].endswith("ok  no regression")
     assert "ci.no-baseline" in unknown[1].splitlines()[0]
