@@ -157,3 +157,29 @@ def test_asking_without_a_home_says_how_to_make_one(tmp_path: Path) -> None:
     found = sterling(tmp_path / "none", "ask", "What is the total?", expect=2)
 
     assert found["error"]["code"] == "home.missing"
+
+
+@pytest.mark.slow
+def test_the_figures_of_the_page_hold(tmp_path: Path) -> None:
+    """The two sentences of docs/concepts/recall.md under "How well it answers"."""
+    subprocess.run(
+        [
+            sys.executable,
+            str(ROOT / "bench" / "recall_screens.py"),
+            str(tmp_path / "set"),
+            "--seed",
+            "501",
+            "--count",
+            "60",
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+    generated = sterling(tmp_path / "home", "eval", "recall", str(tmp_path / "set"), expect=0)
+    sample = sterling(tmp_path / "home", "eval", "recall", str(ROOT / "samples" / "recall"), expect=0)
+
+    assert generated["all"]["both"]["share_bp"] >= 9_000
+    assert generated["all"]["abstention"]["share_bp"] >= 9_500
+    assert sample["all"]["both"]["share_bp"] >= 7_000
+    assert sample["all"]["abstention"]["share_bp"] == 10_000

@@ -117,6 +117,10 @@ def test_another_name_or_another_attribute_is_no_answer(question: str) -> None:
     assert best(TICKET, question) is None
 
 
+def test_half_of_what_is_asked_for_on_the_right_page_is_no_answer() -> None:
+    assert best(STOCK, "How many pieces of the floor mat were returned damaged in Oslo?") is None
+
+
 def test_words_of_the_question_alone_are_no_answer() -> None:
     assert best(screen(((10, "Invoice total"),)), "What is the invoice total?") is None
 

@@ -76,6 +76,7 @@ def test_a_file_that_is_no_index_is_made_anew(read_home: Home, damage: bytes) ->
 def test_an_index_of_another_history_is_made_anew(read_home: Home) -> None:
     before = digest(read_home)
     change(read_home, "UPDATE meta SET value = 'ff' WHERE name = 'head'")
+    change(read_home, "DELETE FROM documents")
 
     assert digest(read_home) == before
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.shipped import package_root
 from sterling.packs.recall.ingest.ingest import ingest
@@ -144,6 +145,40 @@ def test_files_refused_before_are_refused_again_and_add_nothing(home: Home, tmp_
     assert read_run(home, again.run).state == "failed"
 
 
+def test_looks_before_and_after_an_unreadable_one_are_numbered_without_a_hole(
+    home: Home, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    draw(folder / "a.png", "one", at="10:00:00")
+    (folder / "b.png").write_bytes(b"torn")
+    (folder / "b.json").write_text(json.dumps({"ts": "2026-03-02T10:01:00Z"}), encoding="utf-8")
+    draw(folder / "c.png", "two", at="10:02:00")
+
+    ingest(folder, home)
+
+    assert [(tick["n"], tick["outcome"]) for tick in ticks(home)] == [(0, "new"), (1, "failed"), (2, "new")]
+
+
+def test_an_item_that_somebody_else_took_meanwhile_is_refused_by_the_ledger(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "a.png", "one", at="10:00:00")
+    ingest(tmp_path / "a.png", home)
+    real = home.records.has
+    monkeypatch.setattr(home.records, "has", lambda record: real(record) and not record_is_item(home, record))
+
+    with pytest.raises(SterlingError) as caught:
+        ingest(tmp_path / "a.png", home)
+
+    assert caught.value.code == "ledger.precondition"
+    assert len(ticks(home)) == 1
+
+
+def record_is_item(home: Home, record: str) -> bool:
+    return home.records.get(record).contract.startswith("recall.item")
+
+
 def test_a_picture_that_had_lost_pixels_is_kept_as_it_came_too(home: Home, tmp_path: Path) -> None:
     Image.effect_noise((64, 64), 30).save(tmp_path / "a.jpg")
 
@@ -213,6 +248,9 @@ def test_a_frame_whose_pixels_were_changed_before_its_marker_is_not_whole(home: 
     assert outcomes["complete"] == ("failed", "recall.stage1-incomplete")
     with open_index(home) as index:
         assert index.connection.execute("SELECT state FROM stage1").fetchall() == [("failed",)]
+    (marker,) = home.records.read("recall.stage1")
+    states = {check["check"]: check["state"] for check in marker.document["checks"]}
+    assert (states["blobs"], states["manifest"]) == ("failed", "failed")
 
 
 @pytest.mark.parametrize("wait_ms", [60, 160, 320])

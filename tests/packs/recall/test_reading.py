@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sterling.kernel.home import Home
+from sterling.kernel.home import Home, open_home
 from sterling.packs.recall import stage2
 from sterling.packs.recall.ingest.ingest import ingest
 from sterling.packs.recall.ocr import language
@@ -122,6 +122,24 @@ def test_frames_without_a_whole_marker_are_never_due(
     ingest(drawn_day, home)
 
     assert unread_frames(home, 100) == []
+
+
+@pytest.mark.parametrize("index", ["fresh", "behind", "none"])
+def test_what_is_due_is_known_in_a_home_opened_for_reading(home: Home, drawn_day: Path, index: str) -> None:
+    ingest(drawn_day, home)
+    run_once(home, [ReadingSource()], force=True, limit=1, sources=[Idle()])
+    due = [frame for frame, _ in unread_frames(home, 10)]
+    path = home.path
+    if index == "fresh":
+        unread_frames(home, 1)
+    home.close()
+    if index == "none":
+        (path / "index" / "recall.db").unlink()
+
+    with open_home(path, read_only=True) as opened:
+        found = [job.key.rpartition("/")[2] for job in ReadingSource().due(opened, 10)]
+
+    assert found == due and len(found) == 3
 
 
 def test_missing_language_data_fails_the_job_by_name_and_records_nothing(

@@ -78,6 +78,10 @@ def test_the_same_bytes_in_another_shape_are_another_frame() -> None:
     assert hash_of(plain(64, 32)) != hash_of(plain(32, 64))
 
 
+def test_the_same_bytes_as_a_tile_of_another_shape_are_another_tile() -> None:
+    assert tile_hash(b"\x05" * 24, 4, 2) != tile_hash(b"\x05" * 24, 2, 4)
+
+
 def test_moving_a_tile_changes_the_frame_hash() -> None:
     left = Picture(2, 1, b"\x01\x01\x01\x02\x02\x02")
     right = Picture(2, 1, b"\x02\x02\x02\x01\x01\x01")

@@ -88,6 +88,13 @@ def test_clock_times_follow_the_wall_on_the_day_the_clocks_change() -> None:
     )
 
 
+def test_an_hour_that_the_clocks_repeat_is_taken_to_its_last_occurrence() -> None:
+    start, end = window("what did I see from 1:00 to 2:30 today", now="2026-10-25T20:00")
+
+    assert start is not None and end is not None
+    assert (end - start) // 60_000_000 == 150
+
+
 def test_the_zone_decides_which_day_yesterday_is() -> None:
     moment = at("2026-03-11T02:00", "Asia/Tokyo")
     tokyo = parse("what did I see yesterday", now_us=moment, zone="Asia/Tokyo").windows[0]
