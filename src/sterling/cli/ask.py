@@ -75,7 +75,7 @@ def command(
         document = found.document
         claims = document["claims"] or document["dropped"]
         if crop is not None and claims:
-            crop.write_bytes(door.crop(home, claims[0]["citations"][0]))
+            door.write_crop(home, claims[0]["citations"][0], crop)
     result = {
         **document,
         "record": found.record,

@@ -121,6 +121,13 @@ def test_half_of_what_is_asked_for_on_the_right_page_is_no_answer() -> None:
     assert best(STOCK, "How many pieces of the floor mat were returned damaged in Oslo?") is None
 
 
+def test_a_page_that_lacks_the_rarest_word_is_about_something_else() -> None:
+    held = [Term(word, (word,), 1.0) for word in ("floor", "mat", "unit", "shelf")]
+
+    assert candidates_of(STOCK, [*held, Term("ferry", ("ferry",), 1.0)], "number")
+    assert candidates_of(STOCK, [*held, Term("ferry", ("ferry",), 3.0)], "number") == []
+
+
 def test_words_of_the_question_alone_are_no_answer() -> None:
     assert best(screen(((10, "Invoice total"),)), "What is the invoice total?") is None
 

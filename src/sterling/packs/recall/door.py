@@ -19,7 +19,6 @@ __all__ = [
     "ask",
     "check_citation",
     "check_index",
-    "crop",
     "evaluate",
     "ingest",
     "job_source",
@@ -28,6 +27,7 @@ __all__ = [
     "rebuild_index",
     "recheck",
     "trace_answer",
+    "write_crop",
 ]
 
 
@@ -91,17 +91,17 @@ def recheck(home: Home, run_id: str) -> Recheck:
     return again(home, run_id)
 
 
-def crop(home: Home, citation: Mapping[str, Json]) -> bytes:
-    """A PNG of the cited pixels in their surroundings, boxes outlined.
+def write_crop(home: Home, citation: Mapping[str, Json], path: Path) -> None:
+    """Write a PNG of the cited pixels in their surroundings, boxes outlined.
 
-    Errors: FrameAltered and what an altered store raises.
+    Errors: CropUnwritable, FrameAltered and what an altered store raises.
     """
-    from sterling.packs.recall.pixels.draw import draw_boxes
+    from sterling.packs.recall.pixels.draw import write_boxes
     from sterling.packs.recall.pixels.read import rebuild
 
     document = home.records.get(str(citation["frame"])).document
     picture = rebuild(document["manifest"], str(citation["frame_hash"]), home.blobs.get)
-    return draw_boxes(picture, [(box[0], box[1], box[2], box[3]) for box in citation["boxes"]])
+    write_boxes(path, picture, [(box[0], box[1], box[2], box[3]) for box in citation["boxes"]])
 
 
 def check_index(home: Home) -> dict[str, Json]:

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
+from sterling.kernel.errors import EXIT_USAGE, SterlingError
 from sterling.packs.recall.pixels.read import Box, crop
 from sterling.packs.recall.pixels.tiles import Picture
 
-__all__ = ["draw_boxes", "surroundings"]
+__all__ = ["CropUnwritable", "draw_boxes", "surroundings", "write_boxes"]
 
 _MARGIN = 48
 _LEAST_WIDTH, _LEAST_HEIGHT = 480, 200
 _INK = (214, 40, 40)
+
+
+class CropUnwritable(SterlingError):
+    """The file for the cited pixels cannot be written."""
+
+    code = "recall.crop-unwritable"
+    hint = "Name a file in a folder that exists and that you may write: `sterling ask QUESTION --crop FILE`."
+    exit = EXIT_USAGE
+
+
+def write_boxes(path: Path, picture: Picture, boxes: Sequence[Box]) -> None:
+    """Write what `draw_boxes` gives to a file. Errors: CropUnwritable."""
+    data = draw_boxes(picture, boxes)
+    try:
+        path.write_bytes(data)
+    except OSError as problem:
+        raise CropUnwritable(
+            f"expected to write {path}, found: {problem.strerror}", path=str(path)
+        ) from problem
 
 
 def draw_boxes(picture: Picture, boxes: Sequence[Box]) -> bytes:
