@@ -58,7 +58,7 @@ COMMANDS: tuple[Row, ...] = (
         "ask",
         "ask",
         "Ask what was on the screen; answers cite pixels.",
-        ("recall.answer",),
+        ("ask.result",),
         'sterling ask "QUESTION"',
     ),
     Row("recall", "recall", "Look into what was recorded.", (), "sterling recall --help"),

@@ -100,7 +100,8 @@ class RecallIndex:
             _write_manifest(self.connection, IndexManifest(size, last.hash.hex(), taken))
             self.connection.execute("COMMIT")
         except BaseException:
-            self.connection.execute("ROLLBACK")
+            if self.connection.in_transaction:  # A signal may come just after the commit.
+                self.connection.execute("ROLLBACK")
             raise
         return self.manifest()
 
