@@ -41,8 +41,14 @@ test: setup
 demo: setup
 	@$(BIN)/sterling demo --out sterling-demo
 
-bench: setup
+# Rivals live in an environment of their own: they are measured, never installed with the product.
+bench: setup .bench/ready
 	@$(BIN)/python bench/run_all.py
+
+.bench/ready: requirements/bench.txt
+	@test -x .bench/bin/python || $(UV) venv --quiet --python $(PYTHON) .bench
+	@$(UV) pip sync --quiet --require-hashes --python .bench/bin/python requirements/bench.txt
+	@touch $@
 
 # Reference pages that are made from code.
 docs: setup
@@ -50,7 +56,7 @@ docs: setup
 
 # New locks of dependencies, contracts and plugins.
 lock: setup
-	@for set in base dev; do $(UV) pip compile --quiet --python-version 3.11 --universal --generate-hashes \
+	@for set in base dev bench; do $(UV) pip compile --quiet --python-version 3.11 --universal --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate \
 		requirements/$$set.in -o requirements/$$set.txt; done
 	@$(BIN)/python -m sterling.kernel.contract_lock --write
