@@ -1,0 +1,1 @@
+-- From home version 1 to 2. Only tables around the entries change; entry bytes never do.
