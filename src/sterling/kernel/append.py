@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from sterling.kernel import lease_table, merkle
-from sterling.kernel.batch import Batch, Draft, Fence, FenceHolds, NewestIs, Precondition, RecordAbsent
+from sterling.kernel.batch import Actor, Batch, Draft, Fence, FenceHolds, NewestIs, Precondition, RecordAbsent
 from sterling.kernel.canonical import TooLarge, canonical_bytes
 from sterling.kernel.chain import GENESIS, seal
 from sterling.kernel.clock import Clock
@@ -88,26 +89,42 @@ class Appender:
             return known[1]
         return read_node(self._connection, level, position)
 
-    def apply(self, prepared: Prepared) -> Receipt:
+    def apply(self, prepared: Prepared, *, alone: bool = False) -> Receipt:
         """Write one batch inside the open transaction, or refuse it and write only the refusal.
 
+        `alone` says that the transaction holds nothing else, so that it needs no savepoint.
         Errors: PreconditionFailed, lease errors, TooLarge; the transaction stays usable.
         """
-        earlier = submission_row(self._connection, prepared.batch.submission)
-        if earlier is not None:
-            return Receipt(earlier[0], earlier[1], self._state.head)
-        before, frontier = replace(self._state), dict(self._frontier)
-        self._connection.execute("SAVEPOINT batch")
+        before = None if alone else self._save()
         try:
             receipt = self._write(prepared)
-        except SterlingError as refusal:
-            self._connection.execute("ROLLBACK TO batch")
-            self._connection.execute("RELEASE batch")
-            self._state, self._frontier = before, frontier
+        except (SterlingError, sqlite3.IntegrityError) as refusal:
+            self._go_back(before)
+            earlier = submission_row(self._connection, prepared.batch.submission)
+            if earlier is not None:
+                return Receipt(earlier[0], earlier[1], self._state.head)
+            if isinstance(refusal, sqlite3.IntegrityError):
+                raise
             self._write_refusal(prepared.batch, refusal)
             raise
-        self._connection.execute("RELEASE batch")
+        if not alone:
+            self._connection.execute("RELEASE batch")
         return receipt
+
+    def _save(self) -> tuple[_State, dict[int, tuple[int, bytes]]]:
+        self._connection.execute("SAVEPOINT batch")
+        return replace(self._state), dict(self._frontier)
+
+    def _go_back(self, before: tuple[_State, dict[int, tuple[int, bytes]]] | None) -> None:
+        """Leave nothing of the batch that was refused."""
+        if before is None:
+            self._connection.execute("ROLLBACK")
+            self._connection.execute("BEGIN IMMEDIATE")
+            self.reload()
+        else:
+            self._connection.execute("ROLLBACK TO batch")
+            self._connection.execute("RELEASE batch")
+            self._state, self._frontier = before
 
     def reload(self) -> None:
         """Forget what memory holds and read it again, after a transaction that did not commit."""
@@ -208,15 +225,28 @@ class Appender:
 
 def _body(draft: Draft, contract: str, payload: bytes, at_us: int, fences: tuple[Fence, ...]) -> bytes:
     """The canonical body: keys in order, canonical parts inside (so canonical as a whole)."""
-    parts = [b'{"actor":', canonical_bytes(draft.actor.as_json()), b',"at_us":', str(at_us).encode("ascii")]
+    parts = [b'{"actor":', _actor(draft.actor), b',"at_us":%d' % at_us]
     if contract:
-        parts += [b',"contract":', canonical_bytes(contract)]
+        parts += [b',"contract":', _quoted(contract)]
     if fences:
         named = [{"lease": fence.lease, "token": fence.token} for fence in fences]
         parts += [b',"fence":', canonical_bytes(named)]
-    parts += [b',"kind":', canonical_bytes(draft.kind), b',"payload":', payload]
-    for name, value in (("run", draft.run), ("step", draft.step), ("subject", draft.subject)):
-        if value:
-            parts += [f',"{name}":'.encode("ascii"), canonical_bytes(value)]
+    parts += [b',"kind":', _quoted(draft.kind), b',"payload":', payload]
+    if draft.run:
+        parts += [b',"run":', _quoted(draft.run)]
+    if draft.step:
+        parts += [b',"step":', _quoted(draft.step)]
+    if draft.subject:
+        parts += [b',"subject":', _quoted(draft.subject)]
     parts.append(b',"v":1}')
     return b"".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _quoted(text: str) -> bytes:
+    return canonical_bytes(text)
+
+
+@lru_cache(maxsize=64)
+def _actor(actor: Actor) -> bytes:
+    return canonical_bytes(actor.as_json())

@@ -22,6 +22,7 @@ __all__ = [
     "LeaseOperation",
     "LeaseVerb",
     "NewestIs",
+    "Operation",
     "Precondition",
     "RecordAbsent",
 ]
@@ -94,6 +95,9 @@ class LeaseOperation:
     boot_id: str = ""
 
 
+Operation = LeaseOperation
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """An entry before it has an index, a time and a hash."""
@@ -116,8 +120,9 @@ class Batch:
     submission: str = field(default_factory=lambda: secrets.token_hex(16))
     drafts: list[Draft] = field(default_factory=list)
     conditions: list[Precondition] = field(default_factory=list)
-    operations: list[LeaseOperation] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
     records: set[str] = field(default_factory=set)
+    closing: bool = False  # It ends open work, so it is written even on a full disk.
 
     def append(
         self,
@@ -145,6 +150,6 @@ class Batch:
         """Refuse the batch unless this holds when it is written."""
         self.conditions.append(condition)
 
-    def operate(self, operation: LeaseOperation) -> None:
+    def operate(self, operation: Operation) -> None:
         """Add a lease operation; it happens before the drafts are appended."""
         self.operations.append(operation)

@@ -31,7 +31,6 @@ from sterling.kernel.ids import random_id
 from sterling.kernel.keys import load_key, make_key
 from sterling.kernel.leases import Leases
 from sterling.kernel.ledger import Ledger
-from sterling.kernel.locks import Role
 from sterling.kernel.records import Records
 from sterling.kernel.store_sqlite import (
     HOME_VERSION,
@@ -134,13 +133,13 @@ class Home:
         self.ledger = Ledger(
             path / "ledger.db",
             home_id=home_id,
-            role=Role(path / "run", "writer"),
             blobs=self.blobs,
             contracts=self.contracts,
             anchors=self.anchors,
             signer=lambda: load_key(path / "keys", "ledger"),
             clock=clock,
             wait_ms=int(config.get("store.wait_ms_max")),
+            lag=(int(config.get("anchor.lag_entries_max")), int(config.get("anchor.lag_s_max"))),
             read_only=read_only,
         )
         self.records = Records(self.ledger, self.blobs, self.contracts)

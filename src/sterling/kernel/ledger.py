@@ -1,8 +1,7 @@
 """The public face of the ledger: one way in, a few ways to look.
 
-`commit` returns when the batch is durable. The first commit of a process takes
-the writer role of the home and keeps it until `close`; a second process that
-wants to write is refused by name. Readers need no role.
+`commit` returns when the batch is durable. Any number of processes may write; they
+pass the turn among them (`turn.py`). Readers wait for nobody.
 """
 
 from __future__ import annotations
@@ -14,41 +13,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from sterling.kernel import chain, merkle
+from sterling.kernel import merkle
 from sterling.kernel.anchors import Anchors
-from sterling.kernel.append import Appender, Prepared, Receipt
+from sterling.kernel.append import Prepared, Receipt
 from sterling.kernel.batch import Actor, Batch, Draft
 from sterling.kernel.blobs import BlobAbsent, Blobs
 from sterling.kernel.canonical import Json, TooLarge, canonical_bytes, parse_canonical
-from sterling.kernel.checkpoint import Checkpoint, origin_of, sign_note
+from sterling.kernel.checkpoint import origin_of
 from sterling.kernel.clock import Clock
 from sterling.kernel.contracts import Contracts
-from sterling.kernel.errors import EXIT_BROKEN, SterlingError
 from sterling.kernel.group import Committer, LedgerClosed
-from sterling.kernel.locks import Role
 from sterling.kernel.signing import Signer
 from sterling.kernel.store_sqlite import (
     EntryRow,
     connect_reader,
-    connect_writer,
     newest_row,
     read_node,
     read_rows,
     read_size,
 )
+from sterling.kernel.turn import Turn
+from sterling.kernel.writer import LedgerTailMissing, StoreWriter, checkpoint_every
 
 __all__ = ["Ledger", "LedgerTailMissing", "Receipt", "StoredEntry", "checkpoint_every"]
 
-checkpoint_every = 256
 PAYLOAD_BYTES_MAX = 32 * 1024
-
-
-class LedgerTailMissing(SterlingError):
-    """The log is shorter than, or other than, what its anchor remembers."""
-
-    code = "integrity.tail-missing"
-    hint = "Do not write. Run `sterling verify`, then restore the newest backup."
-    exit = EXIT_BROKEN
 
 
 class SignerSource(Protocol):
@@ -83,40 +72,35 @@ class Ledger:
         path: Path,
         *,
         home_id: str,
-        role: Role,
         blobs: Blobs,
         contracts: Contracts,
         anchors: Anchors,
         signer: SignerSource,
         clock: Clock,
         wait_ms: int,
+        lag: tuple[int, int],
         read_only: bool,
     ) -> None:
-        self._path, self._home_id, self._role = path, home_id, role
+        self._path, self._home_id = path, home_id
         self._blobs, self._contracts, self._anchors = blobs, contracts, anchors
-        self._signer, self._clock, self._wait_ms = signer, clock, wait_ms
-        self._read_only = read_only
+        self._signer, self._wait_ms, self._read_only = signer, wait_ms, read_only
         self._local = threading.local()
-        self._opening = threading.Lock()
-        self._noting = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._appender: Appender | None = None
-        self._committer: Committer | None = None
-        self._noted_size = 0
+        self._turn = Turn(path.parent / "run")
+        self._writer = StoreWriter(path, home_id, anchors, signer, clock, lag, self._prepare_batch)
+        self._committer = Committer(self._turn, self._writer, self._prepare_batch)
 
     # Writing
 
     def commit(self, batch: Batch) -> Receipt:
         """Write a batch durably, all or nothing.
 
-        Errors: record.invalid (a payload breaks its contract), blob.absent,
-                ledger.precondition, lease.*, home.role-taken, ledger.busy, ledger.io.
-        Cost:   one disk sync, shared with whatever else is queued.
+        Errors: record.invalid (a payload breaks its contract), blob.absent, ledger.precondition,
+                lease.*, ledger.busy, ledger.io, store.pressure, anchor.unwritable.
+        Cost:   one disk sync, shared with whatever else is queued, here and in other processes.
         """
         if self._read_only:
             raise LedgerClosed("expected a home opened for writing, found it opened read-only")
-        prepared = Prepared(batch, tuple(self._prepare(draft) for draft in batch.drafts))
-        return self._open_writer().submit(prepared, self._wait_ms)
+        return self._committer.submit(self._prepare_batch(batch), self._wait_ms)
 
     def checkpoint(self) -> str:
         """Sign, store and anchor a note over everything durable; returns the note.
@@ -132,24 +116,21 @@ class Ledger:
             batch = Batch()
             batch.append("anchor.restored", {"home_id": self._home_id})
             self.commit(batch)
-        self._open_writer()
         return self._write_note()
 
     def close(self) -> None:
-        """Checkpoint what is new and give the writer role back.
-
-        The writer's connection goes last, so that SQLite folds its log into `ledger.db`.
-        """
-        if self._committer is not None and not self._committer.has_failed and self.size() > self._noted_size:
-            self.checkpoint()
-        reader = getattr(self._local, "reader", None)
-        if reader is not None:
-            reader.close()
-            self._local.reader = None
-        if self._connection is not None:
-            self._connection.close()
-            self._committer = self._appender = self._connection = None
-        self._role.release()
+        """Checkpoint what is new and close every connection of this thread and the writer."""
+        try:
+            if not self._writer.is_noted():
+                self.checkpoint()
+        finally:
+            reader = getattr(self._local, "reader", None)
+            if reader is not None:
+                reader.close()
+                self._local.reader = None
+            if self._writer.is_open:
+                self._committer.alone(self._writer.close, self._wait_ms)
+            self._turn.close()
 
     # Looking
 
@@ -209,10 +190,11 @@ class Ledger:
         else:
             self._contracts.validate(draft.kind, draft.payload)
             floats = self._contracts.get(draft.kind).has_numbers
-        for address in _blobs_named(draft.payload):
-            if not self._blobs.has(address):
-                raise BlobAbsent(f"expected a durable blob at {address}, found none", address=address)
         payload = canonical_bytes(draft.payload, floats=floats)
+        if b'"blob' in payload:
+            for address in _blobs_named(draft.payload):
+                if not self._blobs.has(address):
+                    raise BlobAbsent(f"expected a durable blob at {address}, found none", address=address)
         if len(payload) > PAYLOAD_BYTES_MAX and draft.kind == "record.put":
             raise TooLarge(
                 f"expected a record's sources within {PAYLOAD_BYTES_MAX} bytes, found {len(payload)}"
@@ -222,71 +204,11 @@ class Ledger:
             return replace(draft, payload=spilled), canonical_bytes(spilled)
         return draft, payload
 
-    def _open_writer(self) -> Committer:
-        with self._opening:
-            if self._committer is None:
-                self._role.take(wait_ms=self._wait_ms)
-                try:
-                    self._connection = connect_writer(self._path)
-                    self._check_tail()
-                    self._appender = Appender(self._connection, self._clock)
-                    self._committer = Committer(self._connection, self._appender, self._after_commit)
-                except BaseException:
-                    self._role.release()
-                    raise
-            return self._committer
-
-    def _check_tail(self) -> None:
-        """Refuse to write on a log that lost its tail or whose newest segment does not follow."""
-        assert self._connection is not None
-        row = self._connection.execute("SELECT max(size) FROM checkpoints").fetchone()
-        self._noted_size = int(row[0] or 0)
-        size = read_size(self._connection)[0]
-        anchored = self._anchors.latest_size()
-        if anchored is not None and anchored > size:
-            raise LedgerTailMissing(
-                f"expected at least {anchored} entries (anchored), found {size}",
-                anchored=anchored,
-                found=size,
-            )
-        first = max(0, self._noted_size - 1)
-        rows = list(read_rows(self._connection, {}, after=first - 1))
-        if rows:
-            entries = [chain.Entry(row[0], row[2], row[1], row[8]) for row in rows]
-            chain.verify(entries, first=first, previous=entries[0].previous)
-
-    def _after_commit(self, before: int, after: int) -> None:
-        if after // checkpoint_every > before // checkpoint_every:
-            self._write_note()
+    def _prepare_batch(self, batch: Batch) -> Prepared:
+        return Prepared(batch, tuple(self._prepare(draft) for draft in batch.drafts))
 
     def _write_note(self) -> str:
-        with self._noting:
-            return self._write_note_alone()
-
-    def _write_note_alone(self) -> str:
-        reader = connect_reader(self._path)
-        try:
-            size = read_size(reader)[0]
-            row = reader.execute("SELECT note FROM checkpoints WHERE size = ?", (size,)).fetchone()
-            if row is not None:
-                note = str(row[0])
-            else:
-                root = merkle.root(size, lambda level, position: read_node(reader, level, position))
-                note = sign_note(Checkpoint(origin_of(self._home_id), size, root), self._signer())
-                self._store_note(size, note)
-        finally:
-            reader.close()
-        self._anchors.append(note)
-        self._noted_size = max(self._noted_size, size)
-        return note
-
-    def _store_note(self, size: int, note: str) -> None:
-        """Write the note through a connection of its own; SQLite orders it with the committer's work."""
-        connection = connect_writer(self._path)
-        try:
-            connection.execute("INSERT OR IGNORE INTO checkpoints (size, note) VALUES (?, ?)", (size, note))
-        finally:
-            connection.close()
+        return self._committer.alone(self._writer.note, self._wait_ms)
 
     def _reader(self) -> sqlite3.Connection:
         reader: sqlite3.Connection | None = getattr(self._local, "reader", None)

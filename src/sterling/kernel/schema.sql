@@ -36,7 +36,7 @@ CREATE TABLE submissions (
     id TEXT PRIMARY KEY,
     first INTEGER NOT NULL,
     last INTEGER NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE nodes (
     level INTEGER NOT NULL,
