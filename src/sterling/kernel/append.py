@@ -146,9 +146,10 @@ class Appender:
         for draft, payload in prepared.drafts:
             self._append(draft, payload, now_us, fences)
         last = self._state.size - 1
-        self._connection.execute(
-            "INSERT INTO submissions (id, first, last) VALUES (?, ?, ?)", (batch.submission, first, last)
-        )
+        if last >= first:
+            self._connection.execute(
+                "INSERT INTO submissions (id, first, last) VALUES (?, ?, ?)", (batch.submission, first, last)
+            )
         return Receipt(first, last, self._state.head, tuple(leases))
 
     def _check(self, condition: Precondition) -> None:

@@ -123,6 +123,7 @@ class Batch:
     operations: list[Operation] = field(default_factory=list)
     records: set[str] = field(default_factory=set)
     closing: bool = False  # It ends open work, so it is written even on a full disk.
+    note: bool = False  # A checkpoint over everything, and its copy outside, belong to it.
 
     def append(
         self,

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from sterling.kernel import wire
 from sterling.kernel.append import Prepared, Receipt
@@ -31,7 +31,6 @@ BATCHES_MAX = 512
 QUEUE_MAX = 4096
 
 Answer = Receipt | SterlingError
-_Given = TypeVar("_Given")
 
 
 class LedgerBusy(SterlingError):
@@ -114,24 +113,6 @@ class Committer:
         if isinstance(ticket.answer, SterlingError):
             raise ticket.answer
         return ticket.answer
-
-    def alone(self, action: Callable[[], _Given], wait_ms: int) -> _Given:
-        """Do something with the turn in hand. Errors: LedgerBusy, and those of opening the store."""
-        deadline = time.monotonic() + wait_ms / 1000
-        if not self._mine.acquire(timeout=wait_ms / 1000):
-            raise _busy(wait_ms)
-        try:
-            while not self._turn.try_take():
-                if time.monotonic() > deadline:
-                    raise _busy(wait_ms)
-                time.sleep(0.001)
-            try:
-                self._writer.ready()
-                return action()
-            finally:
-                self._turn.give()
-        finally:
-            self._mine.release()
 
     def _take_mine(self, ticket: _Ticket, wait_ms: int) -> None:
         if self._mine.acquire(timeout=wait_ms / 1000):

@@ -113,10 +113,11 @@ class Ledger:
             self._anchors.restore_pin(
                 self._signer().verifier(origin_of(self._home_id)), self._path.parent.resolve()
             )
-            batch = Batch()
-            batch.append("anchor.restored", {"home_id": self._home_id})
-            self.commit(batch)
-        return self._write_note()
+            self.commit(Batch(drafts=[Draft("anchor.restored", {"home_id": self._home_id})]))
+        self.commit(Batch(note=True))
+        note = self.newest_note()
+        assert note is not None
+        return note
 
     def close(self) -> None:
         """Checkpoint what is new and close every connection of this thread and the writer."""
@@ -128,8 +129,7 @@ class Ledger:
             if reader is not None:
                 reader.close()
                 self._local.reader = None
-            if self._writer.is_open:
-                self._committer.alone(self._writer.close, self._wait_ms)
+            self._writer.close()
             self._turn.close()
 
     # Looking
@@ -206,9 +206,6 @@ class Ledger:
 
     def _prepare_batch(self, batch: Batch) -> Prepared:
         return Prepared(batch, tuple(self._prepare(draft) for draft in batch.drafts))
-
-    def _write_note(self) -> str:
-        return self._committer.alone(self._writer.note, self._wait_ms)
 
     def _reader(self) -> sqlite3.Connection:
         reader: sqlite3.Connection | None = getattr(self._local, "reader", None)

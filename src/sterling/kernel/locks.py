@@ -15,9 +15,10 @@ from pathlib import Path
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.liveness import started_ticks
 
-__all__ = ["Role", "RoleTaken"]
+__all__ = ["Role", "RoleTaken", "close_kept", "keep_from_children"]
 
 _POLL_S = 0.02
+_held: set[int] = set()
 
 
 class RoleTaken(SterlingError):
@@ -64,12 +65,12 @@ class Role:
                     ) from None
                 time.sleep(_POLL_S)
         self._describe(descriptor)
-        self._descriptor = descriptor
+        self._descriptor = keep_from_children(descriptor)
 
     def release(self) -> None:
         """Give the role back; nothing happens when it is not held."""
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            close_kept(self._descriptor)
             self._descriptor = None
 
     def _describe(self, descriptor: int) -> None:
@@ -77,3 +78,25 @@ class Role:
         text = f"pid {os.getpid()} (start tick {started_ticks(os.getpid())}): {words}\n"
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode("utf-8", "replace"), 0)
+
+
+def keep_from_children(descriptor: int) -> int:
+    """Close the descriptor of a lock in every forked child: the lock would outlive its holder there."""
+    _held.add(descriptor)
+    return descriptor
+
+
+def close_kept(descriptor: int) -> None:
+    """Close a descriptor that was kept from children, and with it its lock."""
+    if descriptor in _held:  # Not so in a child, where it is closed already.
+        _held.remove(descriptor)
+        os.close(descriptor)
+
+
+def _close_in_child() -> None:
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)

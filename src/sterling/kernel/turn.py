@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sterling.kernel.locks import close_kept, keep_from_children
+
 __all__ = ["Request", "Turn", "Waiting"]
 
 _LOOK_S = 0.02
@@ -104,14 +106,12 @@ class Turn:
         """Give up the lock's file and the socket."""
         if self._lock is None:
             return
-        if self._pid == os.getpid():
-            if self._socket is not None:
-                os.unlink(self._socket_name, dir_fd=self._folder)
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+        if self._socket is not None and self._pid == os.getpid():
+            self._withdraw(self._socket_name)
         for each in (self._socket, self._sender):
             if each is not None:
                 each.close()
-        os.close(self._lock)
+        close_kept(self._lock)
         os.close(self._folder)
         self._lock, self._socket, self._sender, self._folder = None, None, None, -1
 
@@ -123,7 +123,7 @@ class Turn:
         if self._lock is None:
             self._queue.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._lock = os.open(self._run / "writer.lock", flags, 0o600)
+            self._lock = keep_from_children(os.open(self._run / "writer.lock", flags, 0o600))
             self._folder = os.open(self._queue, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def _listen(self) -> None:

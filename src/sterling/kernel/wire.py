@@ -8,7 +8,7 @@ back, so a file in the queue can say nothing else.
 from __future__ import annotations
 
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from types import UnionType
 from typing import Any, get_args
 
@@ -46,7 +46,11 @@ def _named(union: Any) -> list[type]:
 
 
 _KINDS = [Actor, Batch, Draft, Receipt, LeaseRow, *_named(batches.Precondition), *_named(batches.Operation)]
+_KINDS = [Actor, Batch, Draft, Receipt, LeaseRow, *_named(batches.Precondition), *_named(batches.Operation)]
 _CLASSES = {each.__name__: each for each in _KINDS}
+_FIELDS = {each: tuple(field.name for field in fields(each)) for each in _KINDS}
+_SCALARS = frozenset((str, int, bool, float, type(None)))
+_SEQUENCES: dict[str, Any] = {"tuple": tuple, "set": set}
 
 
 def encode(value: Any) -> bytes:
@@ -92,44 +96,43 @@ def _error(said: dict[str, Any]) -> SterlingError:
 
 
 def _plain(value: Any) -> Any:
-    """JSON of a value. A dataclass is `{"is": name, ...}`, a set or tuple a list, bytes hex."""
-    if is_dataclass(value) and not isinstance(value, type):
-        name = type(value).__name__
-        assert name in _CLASSES, f"{name} is not known to the wire"
-        # A payload is JSON already and may hold any key, so it is carried as it is.
-        return {"is": name} | {
-            each.name: getattr(value, each.name)
-            if each.name == "payload"
-            else _plain(getattr(value, each.name))
-            for each in fields(value)
-        }
-    if isinstance(value, bytes):
-        return {"is": "bytes", "hex": value.hex()}
-    if isinstance(value, tuple):
-        return {"is": "tuple", "of": [_plain(item) for item in value]}
-    if isinstance(value, set):
-        return {"is": "set", "of": [_plain(item) for item in sorted(value)]}
-    if isinstance(value, list):
+    """JSON of a value: a dataclass is its name and its fields, other than plain types say what they are."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    names = _FIELDS.get(kind)
+    if names is not None:
+        said: dict[str, Any] = {"is": kind.__name__}
+        for name in names:
+            each = getattr(value, name)
+            # A payload is JSON already and may hold any key, so it is carried as it is.
+            said[name] = each if name == "payload" or type(each) in _SCALARS else _plain(each)
+        return said
+    if kind is list:
         return [_plain(item) for item in value]
-    if isinstance(value, dict):
+    if kind is bytes:
+        return {"is": "bytes", "of": value.hex()}
+    if kind is dict:
         return {"is": "dict", "of": {name: _plain(item) for name, item in value.items()}}
-    return value
+    assert kind in (tuple, set), f"{kind} is not known to the wire"
+    return {"is": kind.__name__, "of": [_plain(item) for item in value]}
 
 
 def _value(plain: Any) -> Any:
-    if isinstance(plain, list):
-        return [_value(item) for item in plain]
-    if not isinstance(plain, dict):
+    if type(plain) in _SCALARS:
         return plain
-    name = plain["is"]
+    if type(plain) is list:
+        return [_value(item) for item in plain]
+    name = plain.pop("is")
+    kind = _CLASSES.get(name)
+    if kind is not None:
+        for key, item in plain.items():
+            if key != "payload" and type(item) not in _SCALARS:
+                plain[key] = _value(item)
+        return kind(**plain)
+    items = plain["of"]
     if name == "bytes":
-        return bytes.fromhex(plain["hex"])
-    if name == "tuple":
-        return tuple(_value(item) for item in plain["of"])
-    if name == "set":
-        return {_value(item) for item in plain["of"]}
+        return bytes.fromhex(items)
     if name == "dict":
-        return {key: _value(item) for key, item in plain["of"].items()}
-    kind = _CLASSES[name]
-    given = {key: item if key == "payload" else _value(item) for key, item in plain.items() if key != "is"}
-    return kind(**given)
+        return {key: _value(item) for key, item in items.items()}
+    return _SEQUENCES[name](_value(item) for item in items)

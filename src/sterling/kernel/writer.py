@@ -9,6 +9,7 @@ anchor, and says in an entry what happened.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = ["LedgerTailMissing", "StorePressure", "StoreWriter", "checkpoint_ever
 
 checkpoint_every = 256
 _CHECKPOINT_AGE_US = 10_000_000
+_of_parents: list[sqlite3.Connection | None] = []  # A connection is never used, nor closed, after a fork.
 
 
 class LedgerTailMissing(SterlingError):
@@ -69,6 +71,7 @@ class StoreWriter:
         self._unanchored: tuple[str, int] | None = None  # The note that found no place, and since when.
         self._dropped = ""
         self._is_full = False
+        self._pid = os.getpid()
 
     # What the committer asks for
 
@@ -77,6 +80,9 @@ class StoreWriter:
 
         Errors: integrity.tail-missing, chain errors, anchor.*, store.*.
         """
+        if self._pid != os.getpid():
+            _of_parents.append(self._connection)
+            self._connection, self._pid = None, os.getpid()
         if self._connection is None:
             self._open()
             return
@@ -88,19 +94,21 @@ class StoreWriter:
             self._regain_room()
 
     def write(self, group: list[Prepared]) -> list[Answer]:
-        """Write the group durably. Errors: sqlite3.Error, OSError, AnchorUnwritable, LedgerBusy."""
+        """Write the group durably. Errors: sqlite3.Error, OSError, anchor.*, keys.unusable, ledger.busy."""
         assert self._connection is not None and self._appender is not None
         self._keep_anchored()
         self._begin()
         try:
             answers = [self._apply(prepared, alone=len(group) == 1) for prepared in group]
-            note = self._note_when_due()
+            note = self._note(asked=any(prepared.batch.note for prepared in group))
             self._connection.execute("COMMIT")
         except BaseException:
             self._undo()
             raise
-        if note is not None:
-            self._anchor(note)
+        problem = None if note is None else self._anchor(note)
+        if problem is not None:
+            asked = (prepared.batch.note for prepared in group)
+            answers = [problem if wants else answer for wants, answer in zip(asked, answers, strict=True)]
         return answers
 
     def written(self, submission: str) -> Receipt | None:
@@ -121,35 +129,8 @@ class StoreWriter:
         if _is_full(problem):
             self._ballast.release()
 
-    # What the ledger asks for
-
-    def note(self) -> str:
-        """The note over everything durable: the newest one, or a new one, stored and anchored."""
-        assert self._connection is not None and self._appender is not None
-        row = self._connection.execute(
-            "SELECT note FROM checkpoints WHERE size = ?", (self._appender.size,)
-        ).fetchone()
-        if row is not None:
-            note = str(row[0])
-        else:
-            self._begin()
-            try:
-                note = self._store_note()
-                self._connection.execute("COMMIT")
-            except BaseException:
-                self._undo()
-                raise
-        self._anchors.append(note)
-        self._unanchored = None
-        return note
-
-    @property
-    def is_open(self) -> bool:
-        """Whether this process has a connection that can write."""
-        return self._connection is not None
-
     def is_noted(self) -> bool:
-        """Whether a checkpoint covers everything."""
+        """Whether a checkpoint covers everything that this process knows of."""
         return self._appender is None or self._noted_size == self._appender.size
 
     def close(self) -> None:
@@ -251,12 +232,18 @@ class StoreWriter:
 
     # Checkpoints and their copies outside
 
-    def _note_when_due(self) -> str | None:
-        assert self._appender is not None
+    def _note(self, *, asked: bool) -> str | None:
+        """The checkpoint that is due or asked for, in the open transaction; None when there is none."""
+        assert self._connection is not None and self._appender is not None
         size = self._appender.size
         full = size // checkpoint_every > self._noted_size // checkpoint_every
         old = size > self._noted_size and self._clock.boot_us() - self._noted_us >= _CHECKPOINT_AGE_US
-        return self._store_note() if full or old else None
+        if full or old or (asked and size > self._noted_size):
+            return self._store_note()
+        if not asked:
+            return None
+        row = self._connection.execute("SELECT note FROM checkpoints WHERE size = ?", (size,)).fetchone()
+        return str(row[0])
 
     def _store_note(self) -> str:
         """Sign the root of everything, in the open transaction."""
@@ -268,14 +255,16 @@ class StoreWriter:
         self._noted_size, self._noted_us = size, self._clock.boot_us()
         return note
 
-    def _anchor(self, note: str) -> None:
+    def _anchor(self, note: str) -> AnchorUnwritable | None:
         """Copy a note outside. One that finds no place now is tried again with every write."""
         try:
             self._anchors.append(note)
-            self._unanchored = None
-        except AnchorUnwritable:
+        except AnchorUnwritable as problem:
             since = self._clock.boot_us() if self._unanchored is None else self._unanchored[1]
             self._unanchored = (note, since)
+            return problem
+        self._unanchored = None
+        return None
 
     def _keep_anchored(self) -> None:
         """Refuse to write once the copy outside lags too far behind. Errors: AnchorUnwritable."""
@@ -283,14 +272,11 @@ class StoreWriter:
             return
         assert self._appender is not None
         note, since_us = self._unanchored
+        problem = self._anchor(note)
+        lag = self._appender.size - (self._anchors.latest_size() or 0)
         entries_max, age_s_max = self._lag
-        try:
-            self._anchors.append(note)
-            self._unanchored = None
-        except AnchorUnwritable:
-            lag = self._appender.size - (self._anchors.latest_size() or 0)
-            if lag > entries_max or self._clock.boot_us() - since_us > age_s_max * 1_000_000:
-                raise
+        if problem and (lag > entries_max or self._clock.boot_us() - since_us > age_s_max * 1_000_000):
+            raise problem
 
 
 def _newest_checkpoint(connection: sqlite3.Connection) -> int:
