@@ -58,7 +58,8 @@ def open_app_home(
     check(load_contracts(), shipped("contracts.lock"))
     if create and not read_only and not is_home(path) and not path.exists():
         say(f"made a home at {path}")
-        init_home(path).close()
+        with init_home(path) as made:
+            made.fill_ballast()
     with open_home(path, read_only=read_only, settings=settings) as home:
         if not read_only:
             for run in recover_runs(home):

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PINS = {name: (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8") for name in ("base", "dev", "bench")}
+PINS = {
+    name: (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    for name in ("base", "dev", "bench")
+}
 COPYLEFT = re.compile(r"\b(A?GPL|LGPL|GNU|MPL|Mozilla|EUPL|CDDL)\b", re.IGNORECASE)
 ELSEWHERE = {"colorama", "pywin32-ctypes"}  # Installed on another platform only.
 

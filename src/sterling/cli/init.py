@@ -17,6 +17,7 @@ def command(*, face: Face) -> None:
     from sterling.kernel.home import init_home
 
     with init_home(face.home_path) as home:
+        home.fill_ballast()
         head = home.ledger.head().hex()
         result = {
             "home": str(home.path),

@@ -19,6 +19,7 @@ import platformdirs
 
 from sterling.kernel.anchors import Anchors
 from sterling.kernel.append import Appender, Prepared
+from sterling.kernel.ballast import Ballast
 from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.blobs import Blobs
 from sterling.kernel.canonical import canonical_bytes
@@ -144,6 +145,10 @@ class Home:
         )
         self.records = Records(self.ledger, self.blobs, self.contracts)
         self.leases = Leases(self.ledger, clock)
+
+    def fill_ballast(self) -> bool:
+        """Allocate the room that is kept for a full disk; False when there is too little of it."""
+        return Ballast(self.path / "ballast").fill()
 
     def close(self) -> None:
         """Checkpoint what this process wrote and give its roles back."""

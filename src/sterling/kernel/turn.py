@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import select
 import socket
@@ -31,6 +32,7 @@ _LOOK_S = 0.02
 _DATAGRAM_BYTES_MAX = 1024 * 1024
 _WAKE = b"turn"
 _TORN_S = 60
+_SOCKET = re.compile(r"s[0-9]+\.[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Turn:
         self._run = run
         self._queue = run / "queue"
         self._lock: int | None = None
-        self._folder = -1
+        self._folder: int | None = None
         self._socket: socket.socket | None = None
         self._sender: socket.socket | None = None
         self._socket_name = ""
@@ -92,6 +94,7 @@ class Turn:
 
     def ask(self, data: bytes) -> Waiting:
         """Leave batches for whoever has the turn."""
+        self._open()
         self._listen()
         assert self._socket is not None
         while select.select([self._socket], [], [], 0)[0]:
@@ -112,8 +115,9 @@ class Turn:
             if each is not None:
                 each.close()
         close_kept(self._lock)
-        os.close(self._folder)
-        self._lock, self._socket, self._sender, self._folder = None, None, None, -1
+        if self._folder is not None:
+            os.close(self._folder)
+        self._lock, self._socket, self._sender, self._folder = None, None, None, None
 
     def _open(self) -> None:
         """Open the lock's file; a forked child must not share its parent's lock."""
@@ -149,9 +153,10 @@ class Turn:
 
     def _sweep(self) -> None:
         """Take away what dead processes left: their sockets, and requests that never became whole."""
-        for name in os.listdir(self._folder):
-            is_dead = name[0] == "s" and not self._send(name, _WAKE)
-            if is_dead or (name[0] == "." and time.time() - self._age_of(name) > _TORN_S):
+        for name in self._list():
+            is_dead = _SOCKET.fullmatch(name) is not None and not self._send(name, _WAKE)
+            is_torn = name[:1] == "." and time.time() - self._age_of(name) > _TORN_S
+            if is_dead or is_torn:
                 self._withdraw(name)
 
     def _age_of(self, name: str) -> float:
@@ -165,7 +170,11 @@ class Turn:
         return f"/proc/self/fd/{self._folder}/{name}"
 
     def _names(self) -> list[str]:
-        return sorted(name for name in os.listdir(self._folder) if name[0] not in ".s")
+        return sorted(name for name in self._list() if name[0].isdigit())
+
+    def _list(self) -> list[str]:
+        assert self._folder is not None  # Without a folder `listdir` would look at the current one.
+        return os.listdir(self._folder)
 
     def _opener(self, name: str, flags: int) -> int:
         return os.open(name, flags | os.O_CLOEXEC, 0o600, dir_fd=self._folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from enum import StrEnum
 from types import UnionType
 from typing import Any, get_args
 
@@ -51,6 +52,9 @@ _CLASSES = {each.__name__: each for each in _KINDS}
 _FIELDS = {each: tuple(field.name for field in fields(each)) for each in _KINDS}
 _SCALARS = frozenset((str, int, bool, float, type(None)))
 _SEQUENCES: dict[str, Any] = {"tuple": tuple, "set": set}
+_ENUMS = {
+    name: each for name, each in vars(batches).items() if isinstance(each, type) and issubclass(each, StrEnum)
+}
 
 
 def encode(value: Any) -> bytes:
@@ -114,6 +118,8 @@ def _plain(value: Any) -> Any:
         return {"is": "bytes", "of": value.hex()}
     if kind is dict:
         return {"is": "dict", "of": {name: _plain(item) for name, item in value.items()}}
+    if kind.__name__ in _ENUMS:
+        return {"is": kind.__name__, "of": value.value}
     assert kind in (tuple, set), f"{kind} is not known to the wire"
     return {"is": kind.__name__, "of": [_plain(item) for item in value]}
 
@@ -135,4 +141,6 @@ def _value(plain: Any) -> Any:
         return bytes.fromhex(items)
     if name == "dict":
         return {key: _value(item) for key, item in items.items()}
+    if name in _ENUMS:
+        return _ENUMS[name](items)
     return _SEQUENCES[name](_value(item) for item in items)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from sterling.kernel.append import PreconditionFailed
 from sterling.kernel.batch import Batch, NewestIs
 from sterling.kernel.canonical import Json
 from sterling.kernel.errors import EXIT_USAGE, SterlingError
@@ -172,7 +173,7 @@ class Run:
                 f"expected {step} without an outcome, found {self._rows[step].state}", step=step
             )
         row = StepRow(step, state, reason, because[:_BECAUSE_MAX], self._lanes[step], wall_us, findings)
-        target = Batch(run=self.id, step=step) if batch is None else batch
+        target = Batch(run=self.id, step=step, closing=True) if batch is None else batch
         _append_outcome(target, self.id, row, evidence)
         if batch is None:
             self.home.ledger.commit(target)
@@ -191,7 +192,7 @@ class Run:
         if self.closed is not None:
             return self.closed
         kind = "interrupted" if interrupted else "unsettled"
-        batch = Batch(run=self.id)
+        batch = Batch(run=self.id, closing=True)
         # What counts is what is durable: an interrupt may have come in the middle of a commit.
         self._rows = {row.step: row for row in map(_row_from, _outcomes(self.home, self.id))}
         for step in self.open_steps:
@@ -310,7 +311,10 @@ def recover_runs(home: Home) -> list[str]:
     recovered: list[str] = []
     for entry in list(home.ledger.read(kind="run.opened")):
         if entry.run not in closed and not is_alive(_process_of(entry.payload), boot_id):
-            _close_abandoned(home, entry)
+            try:
+                _close_abandoned(home, entry)
+            except PreconditionFailed:
+                continue  # Another process closed it in the same moment.
             recovered.append(entry.run)
     return recovered
 
@@ -319,7 +323,7 @@ def _close_abandoned(home: Home, opened: StoredEntry) -> None:
     plan = read_plan(home, opened.run)
     rows = {str(payload["step"]): _row_from(payload) for payload in _outcomes(home, opened.run)}
     rule = OUTCOME_RULES["abandoned"]
-    batch = Batch(run=opened.run)
+    batch = Batch(run=opened.run, closing=True)
     for step in plan.steps:
         if step.id not in rows:
             rows[step.id] = StepRow(step.id, rule.state, rule.reason, rule.sentence, step.lane)
