@@ -6,7 +6,7 @@ and everything queued so far, here and in other processes, becomes one
 transaction. After the sync each batch has its answer. A leader that cannot have
 the turn leaves its group for the process that has it. While one group is synced
 the next gathers, so many callers share a sync and a lone caller waits for nobody.
-A caller is answered after the sync, never before (ADR 3, ADR 8).
+A caller is answered after the sync, never before (ADR 3).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ the operating system frees on any death. Who cannot have the turn at once leaves
 its batches as a file in `run/queue/` and waits; whoever has the turn writes
 everything that lies there in its own transaction, answers over a datagram
 socket, and wakes the oldest of those who came too late. Nobody is the server,
-so nobody's death needs an election (ADR 8).
+so nobody's death needs an election (ADR 3).
 
 A waiter whose wake-up was lost finds out by itself: it asks for the turn every
 20 ms. What became of its batches it then reads from the log, by submission id.

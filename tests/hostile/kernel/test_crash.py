@@ -19,8 +19,8 @@ from sterling.kernel.verify import verify_home
 KILLS = int(os.environ.get("STERLING_KILLS", "2000"))
 VERIFY_EVERY = 250
 
-# Imports once, then for every line "FIRST HOW MANY" forks that many writers. Each writes batches of
-# three entries from two threads, a blob with each, and appends a batch's number to the file once it is acknowledged.
+# Imports once, then for every line "FIRST COUNT" forks COUNT writers. Each writes batches of three entries
+# from two threads, a blob with each, and appends a batch's number to the file once it is acknowledged.
 NURSERY = """
 import os, sys, threading
 from pathlib import Path
