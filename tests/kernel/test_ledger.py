@@ -20,6 +20,7 @@ from sterling.kernel.group import LedgerClosed
 from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.lease_table import LeaseExpired
 from sterling.kernel.ledger import LedgerTailMissing, checkpoint_every
+from sterling.kernel.writer import StoreWriter
 from sterling.testing.clock import FakeClock
 
 
@@ -326,6 +327,27 @@ def test_an_interrupted_leader_loses_no_batch_of_the_others(
     assert exits == [0, 1, 2]
     stored = list(home.ledger.read())
     chain.verify(chain.Entry(e.index, e.previous, e.hash, e.body) for e in stored)
+
+
+def test_a_checkpoint_that_was_interrupted_is_written_with_the_next(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.ledger.commit(ended())
+    really = StoreWriter._store_note
+
+    def interrupted(writer: StoreWriter) -> str:
+        really(writer)
+        monkeypatch.setattr(StoreWriter, "_store_note", really)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StoreWriter, "_store_note", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        home.ledger.checkpoint()
+
+    note = home.ledger.checkpoint()
+
+    assert note == home.ledger.newest_note() == home.anchors.latest()
+    assert home.anchors.latest_size() == 2
 
 
 @pytest.mark.parametrize("column", ["kind", "contract", "subject", "run"])

@@ -97,8 +97,8 @@ class StoreWriter:
         """Write the group durably. Errors: sqlite3.Error, OSError, anchor.*, keys.unusable, ledger.busy."""
         assert self._connection is not None and self._appender is not None
         self._keep_anchored()
-        self._begin()
         try:
+            self._begin()
             answers = [self._apply(prepared, alone=len(group) == 1) for prepared in group]
             note = self._note(asked=any(prepared.batch.note for prepared in group))
             self._connection.execute("COMMIT")
@@ -169,8 +169,8 @@ class StoreWriter:
         assert self._connection is not None and self._appender is not None
         batch = Batch()
         batch.append(kind, payload)
-        self._begin()
         try:
+            self._begin()
             self._appender.apply(self._prepare(batch))
             self._connection.execute("COMMIT")
         except BaseException as problem:
@@ -198,12 +198,13 @@ class StoreWriter:
 
     def _undo(self) -> None:
         """Back to what is durable."""
-        assert self._connection is not None and self._appender is not None
+        assert self._connection is not None
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-        self._appender.reload()
+        self._look_again()
 
     def _look_again(self) -> None:
+        """Read size, head and newest checkpoint again: another process wrote, or a transaction did not end."""
         assert self._connection is not None and self._appender is not None
         self._appender.reload()
         self._noted_size = _newest_checkpoint(self._connection)

@@ -121,7 +121,7 @@ def test_a_home_killed_while_it_is_made_is_whole_or_not_there(tmp_path: Path) ->
         )
         while child.poll() is None and not list(tmp_path.glob(f"*home{attempt}*")):
             time.sleep(0.001)
-        time.sleep(seed.random() * 0.03)
+        time.sleep(seed.random() * 0.25)
         child.kill()
         child.wait()
         if not path.exists():
