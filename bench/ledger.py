@@ -1,9 +1,9 @@
 """What a durable append costs, beside the floor of the same disk in the same run.
 
 Cases: one caller (median and p99) against raw append + fsync of the same bytes;
-eight threads against eight threads that each commit alone; the software cost on
-a RAM disk against a bare hash, dump, insert and commit; a long history against a
-short one. Interleaved, so that a noisy disk hits both.
+the software cost on a RAM disk against a bare hash, dump, insert and commit; a long
+history against a short one; what the writer's memory grows to. Interleaved, so that a
+noisy disk hits both. Several processes at once: `ledger_processes.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import sqlite3
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +33,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=".") as folder:
         os.environ["XDG_STATE_HOME"] = str(Path(folder).resolve() / "state")
         one_caller(Path(folder), count)
-        eight_callers(Path(folder), count // 4)
         long_history(Path(folder), histories, count)
     memory = Path("/dev/shm")
     if memory.is_dir():
@@ -89,59 +87,9 @@ def one_caller(folder: Path, count: int) -> None:
         )
 
 
-def eight_callers(folder: Path, each: int) -> None:
-    """Accepted batches a second; a higher figure is better, so the ratio must be large."""
-    with init_home(folder / "eight") as home:
-        ours_s = together(8, each, lambda _: append(home))
-        accepted = sum(1 for _ in home.ledger.read(kind="process.started"))
-    database = folder / "alone.db"
-    setup = sqlite3.connect(database, isolation_level=None)
-    setup.execute("PRAGMA journal_mode=WAL")
-    setup.execute("CREATE TABLE entries (id INTEGER PRIMARY KEY, body BLOB)")
-    connections = [alone(database) for _ in range(8)]
-    rival_s = together(8, each, lambda number: commit_alone(connections[number]))
-    line(
-        bench="ledger",
-        case="eight threads, durable",
-        ours=accepted / ours_s,
-        against=8 * each / rival_s,
-        rival="eight threads that each commit alone",
-        unit="batches/s",
-        must=">= 5 (8 processes; threads here)",
-        accepted=accepted,
-        history=accepted,
-        runs=8 * each,
-    )
-
-
-def alone(database: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(database, isolation_level=None, check_same_thread=False, timeout=60)
-    connection.execute("PRAGMA synchronous=FULL")
-    return connection
-
-
-def commit_alone(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("INSERT INTO entries (body) VALUES (?)", (json.dumps(PAYLOAD).encode(),))
-    connection.execute("COMMIT")
-
-
-def together(threads: int, each: int, action: Callable[[int], None]) -> float:
-    def work(number: int) -> None:
-        for _ in range(each):
-            action(number)
-
-    pool = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
-    start = time.perf_counter()
-    for thread in pool:
-        thread.start()
-    for thread in pool:
-        thread.join()
-    return time.perf_counter() - start
-
-
 def long_history(folder: Path, histories: tuple[int, int], count: int) -> None:
     medians = []
+    before = resident_kib()
     for size in histories:
         with init_home(folder / f"history{size}") as home:
             while home.ledger.size() < size:
@@ -162,6 +110,24 @@ def long_history(folder: Path, histories: tuple[int, int], count: int) -> None:
         history=histories[1],
         runs=count,
     )
+    line(
+        bench="ledger",
+        case="memory of the writer above import",
+        ours=resident_kib() - before,
+        against=64 * 1024,
+        rival="64 MiB",
+        unit="KiB",
+        must="<= 1",
+        accepted=histories[1],
+        history=histories[1],
+        runs=1,
+    )
+
+
+def resident_kib() -> int:
+    """Memory of this process that is in use now, from the system."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def software_cost(folder: Path, count: int) -> None:

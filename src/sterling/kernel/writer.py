@@ -204,7 +204,7 @@ class StoreWriter:
         self._look_again()
 
     def _look_again(self) -> None:
-        """Read size, head and newest checkpoint again: another process wrote, or a transaction did not end."""
+        """Read size, head and checkpoint again: another process wrote, or a transaction did not end."""
         assert self._connection is not None and self._appender is not None
         self._appender.reload()
         self._noted_size = _newest_checkpoint(self._connection)
