@@ -23,12 +23,13 @@ from report import line, parse_arguments, percentile
 from sterling.kernel.batch import Batch
 from sterling.kernel.home import Home, init_home
 
+_WARM = 500
 PAYLOAD = {"command": "bench " + "x" * 180, "pid": 4242, "boot": "00000000-0000-4000-8000-000000000001"}
 
 
 def main() -> None:
     arguments = parse_arguments("durable append against its floor")
-    count = 200 if arguments.quick else 2_000
+    count = 600 if arguments.quick else 2_000
     histories = (1_000, 10_000) if arguments.quick else (1_000, 1_000_000)
     with tempfile.TemporaryDirectory(dir=".") as folder:
         os.environ["XDG_STATE_HOME"] = str(Path(folder).resolve() / "state")
@@ -63,12 +64,15 @@ def one_caller(folder: Path, count: int) -> None:
         append(home)
         body = next(home.ledger.read(kind="process.started")).body
         descriptor = os.open(folder / "raw", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        for _ in range(_WARM):  # Until SQLite's log has its size: growing a file is not what is measured.
+            append(home)
+            raw_append(descriptor, body)
         ours, floor = [], []
         for _ in range(count):
             ours.append(timed(lambda: append(home)))
             floor.append(timed(lambda: raw_append(descriptor, body)))
         os.close(descriptor)
-        accepted = sum(1 for _ in home.ledger.read(kind="process.started")) - 1
+        accepted = sum(1 for _ in home.ledger.read(kind="process.started")) - 1 - _WARM
     for case, measure, must in (
         ("one caller, median", statistics.median, "<= 1.8"),
         ("one caller, p99", lambda values: percentile(values, 0.99), "<= 2.5"),
