@@ -20,6 +20,7 @@ FUNCTION_LINES_MAX = 70
 # Where something may be unlinked, and why that is no deletion of evidence.
 DELETIONS = {
     "kernel/blobs.py": "incoming files, before they are evidence",
+    "kernel/spool.py": "an item after its commit, or one that never became whole",
     "kernel/turn.py": "requests that were claimed or withdrawn, sockets of dead processes",
     "kernel/home.py": "a home that did not come to be",
     "cli/tour/tamper.py": "attacks on a copy of a demo home",

@@ -64,7 +64,16 @@ def open_app_home(
         if not read_only:
             for run in recover_runs(home):
                 say(f"closed {run}, which a process that died had left open")
+            _take_from_spool(home, say)
         yield home
+
+
+def _take_from_spool(home: Home, say: Say) -> None:
+    """Put what waits on the second disk into the log, when there is room for it again."""
+    done = home.drain_spool()
+    if done.written or done.quarantined or done.left:
+        counts = f"{done.written} written, {done.quarantined} set aside, {done.left} wait on"
+        say(f"spool: {counts}")
 
 
 def job_sources(home: Home) -> list[JobSource]:

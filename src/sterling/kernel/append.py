@@ -41,12 +41,16 @@ class PreconditionFailed(SterlingError):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a durable batch got: its first and last index, the head after it, and its leases."""
+    """What a durable batch got: its first and last index, the head after it, and its leases.
+
+    A batch that waits in the spool is durable there, and has no place in the log yet.
+    """
 
     first: int
     last: int
     head: bytes
     leases: tuple[LeaseRow, ...] = ()
+    durable: str = "ledger"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,21 +18,24 @@ from types import TracebackType
 import platformdirs
 
 from sterling.kernel.anchors import Anchors
-from sterling.kernel.append import Appender, Prepared
+from sterling.kernel.append import Appender, Prepared, Receipt
 from sterling.kernel.ballast import Ballast
 from sterling.kernel.batch import Batch, Draft
-from sterling.kernel.blobs import Blobs
+from sterling.kernel.blobs import BlobNoSpace, Blobs
 from sterling.kernel.canonical import canonical_bytes
 from sterling.kernel.checkpoint import origin_of
 from sterling.kernel.clock import Clock, SystemClock
 from sterling.kernel.config import Config, load_config, write_defaults
 from sterling.kernel.contracts import Contracts, load_contracts
 from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
+from sterling.kernel.hashing import address_of
 from sterling.kernel.ids import random_id
 from sterling.kernel.keys import load_key, make_key
 from sterling.kernel.leases import Leases
 from sterling.kernel.ledger import Ledger
+from sterling.kernel.pressure import Pressure, RoomLimits, pressure
 from sterling.kernel.records import Records
+from sterling.kernel.spool import Drained, Spool
 from sterling.kernel.store_sqlite import (
     HOME_VERSION,
     connect_reader,
@@ -41,6 +44,7 @@ from sterling.kernel.store_sqlite import (
     read_meta,
     require_tables,
 )
+from sterling.kernel.writer import StorePressure
 
 __all__ = [
     "Home",
@@ -143,8 +147,43 @@ class Home:
             lag=(int(config.get("anchor.lag_entries_max")), int(config.get("anchor.lag_s_max"))),
             read_only=read_only,
         )
+        place = str(config.get("spool.path"))
+        self.spool = Spool(Path(place), home_id) if place else None
         self.records = Records(self.ledger, self.blobs, self.contracts)
         self.leases = Leases(self.ledger, clock)
+
+    def room(self, *, refused: bool = False) -> Pressure:
+        """How short the home's disk is of room; `refused` says that a write was refused for it."""
+        disk = os.statvfs(self.path)
+        limits = [int(self.config.get(f"store.free_{name}_mb")) << 20 for name in ("warn", "soft", "hard")]
+        spare = None if self.spool is None else self.spool.free_bytes()
+        return pressure(disk.f_bavail * disk.f_frsize, spare, RoomLimits(*limits), refused=refused)
+
+    def store(self, batch: Batch, blobs: Sequence[bytes] = ()) -> Receipt:
+        """Write a batch together with its blobs: into the home, or into the spool while the disk is short.
+
+        Errors: those of `Ledger.commit`; blob.no-space when neither has room, and the caller counts the gap.
+        """
+        state = self.room()
+        if state not in (Pressure.SPOOLING, Pressure.FULL):
+            try:
+                for data in blobs:
+                    self.blobs.put(data)
+                return self.ledger.commit(batch)
+            except (BlobNoSpace, StorePressure):
+                state = self.room(refused=True)
+                if self.spool is None:
+                    raise
+        if state is Pressure.FULL or self.spool is None:
+            raise BlobNoSpace(f"expected room on the home's disk or in a spool, found none: {self.path}")
+        self.spool.accept(batch, {address_of(data): data for data in blobs}, self.clock.wall_us())
+        return Receipt(-1, -1, b"", durable="spool")
+
+    def drain_spool(self, limit: int = 256) -> Drained:
+        """Put what waits in the spool into the log, where there is room for it again."""
+        if self.spool is None or self.room() is Pressure.SPOOLING:
+            return Drained(0, 0, 0 if self.spool is None else len(self.spool.waiting()))
+        return self.spool.drain(self.blobs.put, self.ledger.commit, self.path / "run", limit)
 
     def fill_ballast(self) -> bool:
         """Allocate the room that is kept for a full disk; False when there is too little of it."""
