@@ -15,7 +15,7 @@ from typing import Protocol
 
 from sterling.kernel import merkle
 from sterling.kernel.anchors import Anchors
-from sterling.kernel.append import Prepared, Receipt
+from sterling.kernel.append import PreconditionFailed, Prepared, Receipt
 from sterling.kernel.batch import Actor, Batch, Draft
 from sterling.kernel.blobs import BlobAbsent, Blobs
 from sterling.kernel.canonical import Json, TooLarge, canonical_bytes, parse_canonical
@@ -35,7 +35,7 @@ from sterling.kernel.store_sqlite import (
 from sterling.kernel.turn import Turn
 from sterling.kernel.writer import LedgerTailMissing, StoreWriter, checkpoint_every
 
-__all__ = ["Ledger", "LedgerTailMissing", "Receipt", "StoredEntry", "checkpoint_every"]
+__all__ = ["Ledger", "LedgerTailMissing", "PreconditionFailed", "Receipt", "StoredEntry", "checkpoint_every"]
 
 PAYLOAD_BYTES_MAX = 32 * 1024
 

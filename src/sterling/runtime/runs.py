@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from sterling.kernel.append import PreconditionFailed
 from sterling.kernel.batch import Batch, NewestIs
 from sterling.kernel.canonical import Json
 from sterling.kernel.errors import EXIT_USAGE, SterlingError
 from sterling.kernel.home import Home
 from sterling.kernel.ids import random_id
-from sterling.kernel.ledger import StoredEntry
+from sterling.kernel.ledger import PreconditionFailed, StoredEntry
 from sterling.kernel.liveness import ProcessName, is_alive, process_name
 from sterling.runtime.outcomes import OUTCOME_RULES, STATES, RunStatus, StepRow, run_status
 from sterling.runtime.plan import LANES, Edge, Plan, Step
