@@ -9,6 +9,7 @@ from pathlib import Path
 from sterling.kernel.canonical import Json
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home
+from sterling.kernel.locks import Role
 from sterling.packs.recall.ingest.commit import Taken, Taker
 from sterling.packs.recall.ingest.items import Offer, list_offer
 from sterling.packs.recall.ingest.stage1 import mark_frames
@@ -62,12 +63,17 @@ def ingest(
     """Take everything that a path offers: a folder of images, a set, or one image.
 
     Repeating it adds nothing. `on_item(done, total)` is called after each item.
-    Errors: PathMissing, NothingToIngest, SetInvalid before anything is written.
+    Errors: PathMissing, NothingToIngest, SetInvalid, home.role-taken before anything is written.
     """
     offer = list_offer(path, zone=zone, kind=kind)
     plan = of_phases("recall", _PHASES)
-    with open_run(home, pack="recall", plan=plan, origin="attended", title=f"ingest {offer.name}") as run:
-        return _carry_out(home, run, offer, on_item)
+    role = Role(home.path / "run", "recorder")
+    role.take(wait_ms=int(home.config.get("store.wait_ms_max")))
+    try:
+        with open_run(home, pack="recall", plan=plan, origin="attended", title=f"ingest {offer.name}") as run:
+            return _carry_out(home, run, offer, on_item)
+    finally:
+        role.release()
 
 
 def _carry_out(home: Home, run: Run, offer: Offer, on_item: Callable[[int, int], None]) -> IngestReport:

@@ -20,6 +20,7 @@ from pathlib import Path
 from sterling.kernel.canonical import Json
 from sterling.kernel.errors import EXIT_CANNOT_JUDGE, SterlingError
 from sterling.kernel.home import Home
+from sterling.kernel.locks import Role
 from sterling.kernel.records import Record
 from sterling.packs.recall.pixels.manifest import Place, placed_in
 from sterling.packs.recall.search.words import skeleton, words_of
@@ -28,6 +29,7 @@ __all__ = ["IndexAltered", "IndexBehind", "IndexManifest", "RecallIndex", "check
 
 INDEX_VERSION = "2"
 _FILE = "recall.db"
+_WAIT_MS = 600_000
 _TABLES = ("sessions", "contexts", "frames", "tiles", "ticks", "stage1", "documents", "checks")
 
 
@@ -83,7 +85,13 @@ class RecallIndex:
         return "" if row is None else str(row[0])
 
     def catch_up(self, home: Home) -> IndexManifest:
-        """Take in every record that was written since; one transaction."""
+        """Take in every record that was written since; one transaction. Errors: IndexBehind."""
+        try:
+            return self._catch_up(home)
+        except sqlite3.Error as problem:
+            raise IndexBehind(f"expected an index that can be written, found: {problem}") from problem
+
+    def _catch_up(self, home: Home) -> IndexManifest:
         size = home.ledger.size()
         if size == self.manifest().entries:
             return self.manifest()
@@ -125,20 +133,28 @@ def open_index(home: Home, *, catch_up: bool = True) -> Iterator[RecallIndex]:
         if not _fits(path, home):
             if home.read_only:
                 raise IndexBehind("expected an index of this home, found none or another's")
-            rebuild(home)
+            _make(path, home)
         connection = _connect(path)
     except (sqlite3.Error, OSError) as problem:
         raise IndexBehind(f"expected a readable index at {path}, found: {problem}") from problem
     try:
         index = RecallIndex(connection)
         if catch_up and not home.read_only:
-            try:
-                index.catch_up(home)
-            except sqlite3.Error as problem:
-                raise IndexBehind(f"expected an index that can be written, found: {problem}") from problem
+            index.catch_up(home)
         yield index
     finally:
         connection.close()
+
+
+def _make(path: Path, home: Home) -> None:
+    """Rebuild, unless another process just did: a file swapped under a reader is lost to it."""
+    role = Role(home.path / "run", "index")
+    role.take(wait_ms=_WAIT_MS)
+    try:
+        if not _fits(path, home):
+            rebuild(home)
+    finally:
+        role.release()
 
 
 def rebuild(home: Home) -> IndexManifest:
