@@ -1,7 +1,7 @@
 """A home: one directory that holds a ledger, its blobs, keys and settings.
 
 `init_home` makes it whole or leaves nothing. `open_home` checks, in order: it
-exists, nobody else can read it, its version is known, its settings are valid.
+exists, its disk is this machine's, nobody else can read it, its version is known, its settings are valid.
 The checks of a ledger's tail happen with the first write.
 """
 
@@ -28,6 +28,7 @@ from sterling.kernel.clock import Clock, SystemClock
 from sterling.kernel.config import Config, load_config, write_defaults
 from sterling.kernel.contracts import Contracts, load_contracts
 from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
+from sterling.kernel.filesystem import require_local
 from sterling.kernel.hashing import address_of
 from sterling.kernel.ids import random_id
 from sterling.kernel.keys import load_key, make_key
@@ -216,9 +217,10 @@ def is_home(path: Path) -> bool:
 def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False) -> Home:
     """Make a home with its id, keys, settings, first entry, first checkpoint and first anchor.
 
-    Errors: home.taken when the folder is not empty, home.not-made when the disk refuses one.
+    Errors: home.filesystem-unsupported, home.taken when the folder is not empty, home.not-made when the disk refuses one.
     """
     ticking = clock or SystemClock()
+    require_local(path)
     if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
         raise HomeTaken(f"expected a new or empty folder, found {path} in use", path=str(path))
     growing = path.parent / f".{path.name}.{secrets.token_hex(4)}.incoming"
@@ -246,8 +248,8 @@ def open_home(
 ) -> Home:
     """Open a home; `settings` are `key=value` overrides for this process.
 
-    Errors: home.missing, integrity.ledger-missing, home.permissions, home.too-new,
-            store.unreadable, config.*.
+    Errors: home.missing, integrity.ledger-missing, home.filesystem-unsupported, home.permissions,
+            home.too-new, store.unreadable, config.*.
     """
     if not is_home(path):
         remembered = Anchors.remembered_homes().get(os.path.realpath(path))
@@ -258,6 +260,8 @@ def open_home(
                 home_id=remembered,
             )
         raise HomeMissing(f"expected a home at {path}, found none", path=str(path))
+    if not read_only:
+        require_local(path)
     config = load_config(path / "sterling.toml", settings)
     if path.stat().st_mode & 0o077 and not config.get("safety.shared_home"):
         raise HomePermissions(f"expected mode 0700 on {path}, found {path.stat().st_mode & 0o777:o}")
