@@ -217,7 +217,8 @@ def is_home(path: Path) -> bool:
 def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False) -> Home:
     """Make a home with its id, keys, settings, first entry, first checkpoint and first anchor.
 
-    Errors: home.filesystem-unsupported, home.taken when the folder is not empty, home.not-made when the disk refuses one.
+    Errors: home.filesystem-unsupported, home.taken when the folder is not empty,
+            home.not-made when the disk refuses one.
     """
     ticking = clock or SystemClock()
     require_local(path)
