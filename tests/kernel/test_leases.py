@@ -44,7 +44,7 @@ def test_a_free_lease_is_granted_and_a_held_one_refused(home: Home) -> None:
         home.leases.acquire("task/a", TTL_S, holder="second")
 
     assert caught.value.details["holder"] == "first"
-    assert [entry.payload["code"] for entry in home.ledger.read(kind="write.refused")] == ["lease.held"]
+    assert [entry.payload["code"] for entry in home.ledger.read(kind="lease.refused")] == ["lease.held"]
 
 
 def test_taking_ones_own_lease_again_keeps_the_token_and_counts_a_renewal(home: Home) -> None:

@@ -17,7 +17,7 @@ from sterling.kernel.canonical import TooLarge, canonical_bytes
 from sterling.kernel.chain import GENESIS, seal
 from sterling.kernel.clock import Clock
 from sterling.kernel.errors import SterlingError
-from sterling.kernel.lease_table import LeaseRow
+from sterling.kernel.lease_table import LeaseRefusal, LeaseRow
 from sterling.kernel.store_sqlite import (
     insert_entry,
     newest_row,
@@ -142,9 +142,9 @@ class Appender:
         first, now_us = self._state.size, self._now_us()
         leases: list[LeaseRow] = []
         for operation in batch.operations:
-            row, draft = lease_table.execute(self._connection, operation, self._clock.boot_us(), self._clock)
+            row, drafts = lease_table.execute(self._connection, operation, self._clock.boot_us(), self._clock)
             leases.append(row)
-            if draft is not None:
+            for draft in drafts:
                 self._append_own(replace(draft, run=batch.run, actor=batch.actor), now_us)
         fences = tuple(Fence(c.lease, c.token) for c in batch.conditions if isinstance(c, FenceHolds))
         for draft, payload in prepared.drafts:
@@ -158,7 +158,7 @@ class Appender:
 
     def _check(self, condition: Precondition) -> None:
         if isinstance(condition, FenceHolds):
-            lease_table.check_fence(self._connection, condition.lease, condition.token, self._clock.boot_us())
+            lease_table.check_fence(self._connection, condition.lease, condition.token, self._clock)
         elif isinstance(condition, NewestIs):
             row = newest_row(self._connection, condition.subject)
             found = None if row is None else row[0]
@@ -217,6 +217,10 @@ class Appender:
         self._state.last_us = at_us
 
     def _write_refusal(self, batch: Batch, refusal: SterlingError) -> None:
+        """One entry a refusal: a lease operation names its own, everything else is `write.refused`."""
+        if isinstance(refusal, LeaseRefusal) and refusal.entry is not None:
+            self._append_own(replace(refusal.entry, run=batch.run, actor=batch.actor), self._now_us())
+            return
         subject = next((draft.subject for draft in batch.drafts if draft.subject), "")
         payload = {
             "code": refusal.code,

@@ -80,11 +80,16 @@ class LeaseVerb(StrEnum):
     ACQUIRE = "acquire"
     RENEW = "renew"
     RELEASE = "release"
+    SWAP = "swap"
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseOperation:
-    """One move on a lease; `ttl_us` counts for acquire and renew."""
+    """One move on a lease; `ttl_us` counts for all but release, `to` for swap.
+
+    A `token` that is not 0 is the hold that is meant: another hold of the same
+    name, even by the same holder, is not touched. An empty `host` is this host.
+    """
 
     verb: LeaseVerb
     name: str
@@ -93,6 +98,9 @@ class LeaseOperation:
     pid: int = 0
     pid_started: int = 0
     boot_id: str = ""
+    host: str = ""
+    token: int = 0
+    to: str = ""
 
 
 Operation = LeaseOperation

@@ -1,7 +1,8 @@
 """Which process is this, and is that one still alive?
 
 A pid alone proves nothing, because pids are used again. A process is named by
-its pid, the tick at which it started, and the boot it belongs to.
+its pid, the tick at which it started, and the boot it belongs to. What cannot be
+seen is taken for alive: a right is never given away on a guess.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ProcessName", "holder_name", "is_alive", "process_name", "started_ticks"]
+__all__ = ["ProcessName", "holder_name", "is_alive", "process_name", "started_ticks", "this_host"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +26,17 @@ class ProcessName:
 
 
 def started_ticks(pid: int) -> int | None:
-    """The tick at which this pid started, or None when there is no such process."""
+    """The tick at which this pid started, or None when there is no such process, or a dead one.
+
+    The command's name stands in brackets and may hold anything, brackets and
+    newlines too; after the last closing bracket come only a letter and numbers.
+    """
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = text[text.rindex(")") + 2 :].split()
-    if fields[0] in ("Z", "X"):
+    fields = text.rpartition(b")")[2].split()
+    if fields[0] in (b"Z", b"X"):
         return None
     return int(fields[19])
 
@@ -45,10 +50,18 @@ def process_name(boot_id: str, pid: int | None = None) -> ProcessName:
 
 
 def is_alive(process: ProcessName, boot_id: str) -> bool:
-    """Whether that very process still runs in this boot."""
-    return process.boot_id == boot_id and started_ticks(process.pid) == process.started_ticks
+    """Whether that very process still runs in this boot; one that hides from us is alive."""
+    try:
+        return process.boot_id == boot_id and started_ticks(process.pid) == process.started_ticks
+    except (PermissionError, IndexError):
+        return True
+
+
+def this_host() -> str:
+    """The name of this machine as it stands in a lease."""
+    return socket.gethostname()
 
 
 def holder_name(process: ProcessName) -> str:
     """A name for a lease holder that never repeats: host, pid, start and 64 random bits."""
-    return f"{socket.gethostname()}/{process.pid}/{process.started_ticks}/{secrets.token_hex(8)}"
+    return f"{this_host()}/{process.pid}/{process.started_ticks}/{secrets.token_hex(8)}"

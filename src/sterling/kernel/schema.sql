@@ -66,5 +66,8 @@ CREATE TABLE leases (
     boot_id TEXT NOT NULL,
     acquired_us INTEGER NOT NULL,
     expires_us INTEGER NOT NULL,
-    renewals INTEGER NOT NULL
+    renewals INTEGER NOT NULL,
+    host TEXT NOT NULL DEFAULT ''
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX leases_held ON leases (name) WHERE holder <> '';

@@ -8,3 +8,6 @@ CREATE TABLE submissions (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO submissions (id, first, last) SELECT id, first, last FROM submissions_of_1;
 DROP TABLE submissions_of_1;
+-- The host of a lease's holder; empty is this host.
+ALTER TABLE leases ADD COLUMN host TEXT NOT NULL DEFAULT '';
+CREATE INDEX leases_held ON leases (name) WHERE holder <> '';
