@@ -234,8 +234,7 @@ def test_every_cell_of_the_table_in_the_docs_is_true(
     home: Home, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, operation: str, state: str
 ) -> None:
     if state == "another's, dead":
-        here = os.getpid()
-        monkeypatch.setattr("sterling.kernel.leases.process_name", lambda boot: ProcessName(here, 7, boot))
+        monkeypatch.setattr("sterling.kernel.leases.process_name", lambda boot: ProcessName(1, 7, boot))
         monkeypatch.setattr("sterling.kernel.liveness.started_ticks", lambda pid: 7)
     lease = bring_about(home, clock, state, monkeypatch)
     row, size = home.leases.read("task/a"), home.ledger.size()

@@ -7,6 +7,7 @@ seen is taken for alive: a right is never given away on a guess.
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import socket
@@ -44,13 +45,15 @@ def started_ticks(pid: int) -> int | None:
 def process_name(boot_id: str, pid: int | None = None) -> ProcessName:
     """This process, or the one with this pid (which must exist)."""
     number = os.getpid() if pid is None else pid
-    ticks = started_ticks(number)
+    ticks = _own_ticks(number) if pid is None else started_ticks(number)
     assert ticks is not None, f"no process {number}"
     return ProcessName(number, ticks, boot_id)
 
 
 def is_alive(process: ProcessName, boot_id: str) -> bool:
     """Whether that very process still runs in this boot; one that hides from us is alive."""
+    if process.boot_id == boot_id and process.pid == os.getpid():
+        return _own_ticks(process.pid) == process.started_ticks
     try:
         return process.boot_id == boot_id and started_ticks(process.pid) == process.started_ticks
     except (PermissionError, IndexError):
@@ -65,3 +68,9 @@ def this_host() -> str:
 def holder_name(process: ProcessName) -> str:
     """A name for a lease holder that never repeats: host, pid, start and 64 random bits."""
     return f"{this_host()}/{process.pid}/{process.started_ticks}/{secrets.token_hex(8)}"
+
+
+@functools.cache
+def _own_ticks(pid: int) -> int | None:
+    """This process's own start never changes; a forked child has another pid, so it looks again."""
+    return started_ticks(pid)

@@ -103,7 +103,8 @@ def test_of_many_processes_one_wins_each_round_and_the_others_are_refused(place:
     assert {child.returncode for child in children} == {0}
     with open_home(place, read_only=True) as home:
         figures = lease_figures(home.ledger.read())
-        assert (figures.holds, figures.contentions) == (ROUNDS, ROUNDS * (CONTENDERS - 1))
+        # A refusal whose answer was lost on the way is asked for again, and is then two entries.
+        assert figures.holds == ROUNDS and figures.contentions >= ROUNDS * (CONTENDERS - 1)
     assert verify_home(place, deep=True).exit == 0
 
 
