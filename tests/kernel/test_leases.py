@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sterling.kernel import lease_table
+from sterling.kernel.append import Receipt
 from sterling.kernel.batch import Batch, FenceHolds, LeaseOperation, LeaseVerb
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.group import LedgerBusy
@@ -407,11 +408,23 @@ def test_a_batch_that_was_written_by_another_process_gives_its_lease(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = home.ledger.commit
+
+    def taken_since(receipt: Receipt) -> Receipt:
+        row = receipt.leases[0]
+        batch = Batch()
+        batch.operate(LeaseOperation(LeaseVerb.RELEASE, row.name, row.holder))
+        batch.operate(LeaseOperation(LeaseVerb.ACQUIRE, row.name, "other", 10**9))
+        commit(batch)
+        return replace(receipt, leases=())
+
     with monkeypatch.context() as patch:
         patch.setattr(home.ledger, "commit", lambda batch: replace(commit(batch), leases=()))
         lease = home.leases.acquire("task/a", TTL_S)
         moved = home.leases.swap(lease, "task/b")
         home.leases.release(moved)
+        patch.setattr(home.ledger, "commit", lambda batch: taken_since(commit(batch)))
+        with pytest.raises(LeaseLost):
+            home.leases.acquire("task/c", TTL_S, holder="me")
 
     assert (lease.token, moved.token, moved.name) == (1, 1, "task/b")
     assert home.leases.held() == []
