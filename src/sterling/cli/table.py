@@ -46,6 +46,13 @@ COMMANDS: tuple[Row, ...] = (
         ("ledger.head", "ledger.show", "ledger.checkpoint", "ledger.prove"),
         "sterling ledger head",
     ),
+    Row(
+        "keys",
+        "keys",
+        "Who signs: list, rotate, revoke, persons' keys.",
+        ("keys.list", "keys.rotated", "keys.revoked", "keys.made"),
+        "sterling keys list",
+    ),
     Row("run", "run", "Runs of every pack, one shape.", ("run.list", "view.run"), "sterling run list"),
     Row(
         "ingest",

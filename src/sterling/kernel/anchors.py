@@ -22,7 +22,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,8 @@ import platformdirs
 from sterling.kernel.checkpoint import Checkpoint, NoteMalformed, note_checkpoint, open_note
 from sterling.kernel.errors import EXIT_CANNOT_JUDGE, SterlingError
 from sterling.kernel.integrity import Forked, KeyUnknown, RolledBack
-from sterling.kernel.signing import VerifierInvalid, parse_verifier
+from sterling.kernel.key_history import KeyChange, KeyHistory
+from sterling.kernel.signing import Verifier, VerifierInvalid, parse_verifier
 
 __all__ = ["AnchorUnreadable", "AnchorUnwritable", "Anchors", "Pin", "anchors_root", "is_home_id"]
 
@@ -153,16 +154,19 @@ class Anchors:
             ) from problem
         return pin
 
-    def append(self, note: str) -> None:
+    def append(self, note: str, changes: Iterable[KeyChange] = ()) -> None:
         """Add a note, durably: first to the history, then as the latest.
 
+        `changes` are the log's entries about its `ledger` keys: they lead from the
+        pinned key to the one that must have signed a note of this size.
         Errors: RolledBack or Forked when the note does not follow the newest one,
-                KeyUnknown and SignatureInvalid when the pinned key did not sign it,
+                KeyUnknown and SignatureInvalid when that key did not sign it,
                 AnchorUnwritable, AnchorUnreadable.
         Cost:   three file syncs.
         """
-        pin = self.read_pin()
-        checkpoint = note_checkpoint(note) if pin is None else open_note(note, [pin.verifier])
+        pin, checkpoint = self.read_pin(), note_checkpoint(note)
+        if pin is not None:
+            open_note(note, [self._key_at(parse_verifier(pin.verifier), checkpoint.size, changes)])
         with self._writing():
             newest = self._newest()
             if newest is not None:
@@ -170,6 +174,14 @@ class Anchors:
             if newest != checkpoint:
                 self._append_line(json.dumps({"note": note}, ensure_ascii=False))
             self._replace("latest", note)
+
+    def _key_at(self, pinned: Verifier, size: int, changes: Iterable[KeyChange]) -> Verifier:
+        history = KeyHistory(self.home_id, {"ledger": pinned.public_key})
+        for change in changes:
+            history.observe(*change)
+        key = history.key_at("ledger", size)
+        assert key is not None, "a history that begins with a key has one at any size"
+        return Verifier(pinned.name, key)
 
     def latest(self) -> str | None:
         """The newest note, or None.

@@ -27,6 +27,7 @@ from sterling.kernel.chain import GENESIS, seal
 from sterling.kernel.checkpoint import Checkpoint, NoteMalformed, note_checkpoint, open_note, origin_of
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.integrity import KeyUnknown
+from sterling.kernel.key_history import KeyHistory
 from sterling.kernel.signing import Verifier, fingerprint_of
 
 __all__ = [
@@ -84,8 +85,9 @@ class LogSource(Protocol):
 class Outside:
     """What is known from outside the log.
 
-    `verifier` checks signatures (None: nobody knows the key). `anchored` are notes
-    that the anchor folder remembers, `brought` are notes somebody brought along.
+    `verifier` is the first key; rotations lead on from it (None: nobody knows the key).
+    `anchored` are notes that the anchor folder remembers, `brought` are notes
+    somebody brought along.
     """
 
     verifier: Verifier | None = None
@@ -135,7 +137,10 @@ class LogCheck:
         self._tree = _Tree(source.nodes)
         self._at_us = 0
         self._good = 0  # The size that the last good checkpoint or anchor covers.
-        self._anchors: dict[int, list[tuple[Checkpoint, bool]]] = {}
+        self._verifier, self._keys = outside.verifier, None
+        if outside.verifier is not None:
+            self._keys = KeyHistory(home_id, {"ledger": outside.verifier.public_key})
+        self._anchors: dict[int, list[tuple[str, bool]]] = {}
         self._strangers: list[tuple[str, str]] = []
         self._read_anchors()
 
@@ -188,6 +193,8 @@ class LogCheck:
         self._check_time(index, body)
         if index == 0:
             self._check_created(body)
+        elif kind.startswith("key."):
+            self._check_keys(index, body)
         self._tree.add(index, digest)
         progress.size, progress.head = index + 1, digest
         if kind == "ledger.recovered":
@@ -214,13 +221,26 @@ class LogCheck:
         if verifier is not None and payload.get("key") != fingerprint_of(verifier.public_key):
             raise Broken(0, 0, "integrity.key-unknown", "the home began with another key than the pinned one")
 
+    def _check_keys(self, index: int, body: dict[str, Json]) -> None:
+        """A change of keys counts only when the keys before it allow it."""
+        if self._keys is None or self._verifier is None:
+            return
+        try:
+            self._keys.observe(index, body["kind"], body.get("subject", ""), body["payload"])
+        except KeyUnknown as problem:
+            raise Broken(index, index, "integrity.key-unknown", problem.message) from problem
+        self._verifier = Verifier(self._verifier.name, self._keys.current("ledger") or b"")
+
+    def _open(self, note: str) -> Checkpoint:
+        """A note by the key that signs for the size that the pass has reached."""
+        return note_checkpoint(note) if self._verifier is None else open_note(note, [self._verifier])
+
     def _check_checkpoint(self, note: Any) -> None:
         size = self.progress.size
         try:
             if not isinstance(note, str):
                 raise NoteMalformed("expected text, found bytes")
-            verifier = self._outside.verifier
-            checkpoint = note_checkpoint(note) if verifier is None else open_note(note, [verifier])
+            checkpoint = self._open(note)
         except KeyUnknown as problem:
             raise Broken(self._good, size - 1, "integrity.key-unknown", problem.message) from problem
         except SterlingError as problem:
@@ -239,29 +259,45 @@ class LogCheck:
         self._good = size
 
     def _read_anchors(self) -> None:
-        """Sort the outside notes by size; those of other keys or logs, and unreadable ones, apart."""
-        verifier, origin = self._outside.verifier, origin_of(self._home_id)
+        """Sort the outside notes by size; those that are none, apart."""
         notes = [(note, True) for note in self._outside.anchored]
         for note, stored_in_log in notes + [(note, False) for note in self._outside.brought]:
             try:
-                checkpoint = note_checkpoint(note)
-                if verifier is not None:
-                    open_note(note, [verifier])
+                self._anchors.setdefault(note_checkpoint(note).size, []).append((note, stored_in_log))
+            except SterlingError as problem:
+                self.progress.unread_anchors.append(problem.message)
+
+    def _judge_anchors(self, size: int) -> list[tuple[Checkpoint, bool]]:
+        """The outside notes of a size by the key of that size; those of other keys or logs, apart.
+
+        Beyond the end of the log, where a rotation may have been cut off, a note of the
+        anchor folder counts whoever signed it: it was checked when it came there.
+        """
+        judged, is_beyond = [], size > self.progress.size
+        for note, stored_in_log in self._anchors.pop(size, []):
+            try:
+                checkpoint = self._open(note)
             except KeyUnknown as problem:
-                self._strangers.append(("integrity.key-unknown", f"an outside copy: {problem.message}"))
-                continue
+                checkpoint = note_checkpoint(note)
+                if not (is_beyond and stored_in_log):
+                    self._strangers.append(("integrity.key-unknown", f"an outside copy: {problem.message}"))
+                    continue
             except SterlingError as problem:
                 self.progress.unread_anchors.append(problem.message)
                 continue
-            if checkpoint.origin != origin:
-                message = f"an outside copy is of {checkpoint.origin:.100}, expected {origin}"
-                self._strangers.append(("integrity.forked", message))
+            if checkpoint.origin == origin_of(self._home_id):
+                judged.append((checkpoint, stored_in_log))
             else:
-                self._anchors.setdefault(checkpoint.size, []).append((checkpoint, stored_in_log))
+                message = (
+                    f"an outside copy is of {checkpoint.origin:.100}, expected {origin_of(self._home_id)}"
+                )
+                self._strangers.append(("integrity.forked", message))
+        return judged
 
     def _check_anchors(self, note: Any) -> None:
         """Compare with what is remembered of this size; `note` is the log's own checkpoint of it."""
-        size, anchors = self.progress.size, self._anchors.pop(self.progress.size, [])
+        size = self.progress.size
+        anchors = self._judge_anchors(size) if size in self._anchors else []
         low, high = self.progress.anchored_to or 0, max(0, size - 1)
         for checkpoint, stored_in_log in anchors:
             if checkpoint.root != self._tree.root():
@@ -275,11 +311,12 @@ class LogCheck:
     def _check_end(self, waiting: Row | None) -> None:
         size, anchored_to = self.progress.size, self.progress.anchored_to
         extra_nodes = self._source.node_count() != self._tree.node_count
+        beyond = [beyond for beyond in sorted(self._anchors) if self._judge_anchors(beyond)]
         if self._strangers:
             code, message = self._strangers[0]
             raise Broken(anchored_to or 0, max(anchored_to or 0, size - 1), code, message)
-        if self._anchors:
-            newest = max(self._anchors)
+        if beyond:
+            newest = beyond[-1]
             message = f"the newest anchor is of size {newest}, the log has {size} entries"
             complete = waiting is None and not extra_nodes and anchored_to == size
             code = "integrity.rolled-back" if complete else "integrity.tail-missing"

@@ -23,6 +23,7 @@ from sterling.kernel.checkpoint import Checkpoint, origin_of, sign_note
 from sterling.kernel.clock import Clock
 from sterling.kernel.errors import EXIT_BROKEN, SterlingError
 from sterling.kernel.group import Answer, LedgerBusy
+from sterling.kernel.key_change import read_key_changes
 from sterling.kernel.signing import Signer
 from sterling.kernel.store_sqlite import connect_writer, read_rows, read_size, submission_row
 
@@ -56,7 +57,7 @@ class StoreWriter:
         path: Path,
         home_id: str,
         anchors: Anchors,
-        signer: Callable[[], Signer],
+        signer: Callable[[sqlite3.Connection], Signer],
         clock: Clock,
         lag: tuple[int, int],
         prepare: Callable[[Batch], Prepared],
@@ -251,7 +252,7 @@ class StoreWriter:
         assert self._connection is not None and self._appender is not None
         size = self._appender.size
         root = merkle.root(size, self._appender.node)
-        note = sign_note(Checkpoint(origin_of(self._home_id), size, root), self._signer())
+        note = sign_note(Checkpoint(origin_of(self._home_id), size, root), self._signer(self._connection))
         self._connection.execute("INSERT INTO checkpoints (size, note) VALUES (?, ?)", (size, note))
         self._noted_size, self._noted_us = size, self._clock.boot_us()
         return note
@@ -259,7 +260,7 @@ class StoreWriter:
     def _anchor(self, note: str) -> AnchorUnwritable | None:
         """Copy a note outside. One that finds no place now is tried again with every write."""
         try:
-            self._anchors.append(note)
+            self._anchors.append(note, read_key_changes(self._connection, "ledger"))
         except AnchorUnwritable as problem:
             since = self._clock.boot_us() if self._unanchored is None else self._unanchored[1]
             self._unanchored = (note, since)
