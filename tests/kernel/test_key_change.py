@@ -245,7 +245,7 @@ def test_two_rotations_at_once_are_refused_by_name(path: Path) -> None:
 def test_a_key_in_force_is_rotated_before_it_is_revoked(path: Path, purpose: str) -> None:
     with open_home(path) as home:
         before = home.ledger.size()
-        with pytest.raises(KeyUnknown):
+        with pytest.raises(KeyPurpose):
             revoke_key(home, purpose, load_key(path / "keys", purpose).public_key, WHY)
 
         assert home.ledger.size() == before

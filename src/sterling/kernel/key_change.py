@@ -24,6 +24,7 @@ from sterling.kernel.append import PreconditionFailed
 from sterling.kernel.batch import PROGRAM, Actor, Batch, SizeIs
 from sterling.kernel.canonical import Json, parse_canonical
 from sterling.kernel.checkpoint import note_checkpoint
+from sterling.kernel.integrity import KeyUnknown
 from sterling.kernel.key_history import (
     KEY_KINDS,
     KeyChange,
@@ -59,6 +60,7 @@ __all__ = [
 
 _HOME_PURPOSES = ("attest", "ledger")
 _ATTEMPTS = 5
+_HINT = "A key of the home is rotated before it is revoked: `sterling keys rotate --help`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def revoke_key(
 ) -> int:
     """Let nothing count that this key signs from entry `since` on (None: from now on); gives the index.
 
-    Errors: KeyUnknown when the key is the home's own in force (rotate first) or of another
+    Errors: KeyPurpose when the key is the home's own in force (rotate first) or of another
             purpose, KeyUnusable, and those of `Ledger.commit`.
     """
 
@@ -184,7 +186,11 @@ def _write(
         is_boundary = kind == "key.rotated" and purpose == "ledger"
         index = note_checkpoint(home.ledger.checkpoint()).size if is_boundary else home.ledger.size()
         payload, subject = payload_at(index), subject_of(purpose)
-        read_key_history(home).observe(index, kind, subject, payload)
+        history = read_key_history(home)
+        try:
+            history.observe(index, kind, subject, payload)
+        except KeyUnknown as problem:
+            raise KeyPurpose(problem.message, hint=_HINT) from problem
         batch = Batch(actor=actor)
         batch.append(kind, payload, subject=subject)
         batch.require(SizeIs(index))
