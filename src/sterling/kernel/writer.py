@@ -259,6 +259,7 @@ class StoreWriter:
 
     def _anchor(self, note: str) -> AnchorUnwritable | None:
         """Copy a note outside. One that finds no place now is tried again with every write."""
+        assert self._connection is not None
         try:
             self._anchors.append(note, read_key_changes(self._connection, "ledger"))
         except AnchorUnwritable as problem:
