@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,17 +18,15 @@ from sterling.kernel.canonical import canonical_bytes, parse_canonical
 from sterling.kernel.checkpoint import Checkpoint, origin_of, sign_note
 from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.integrity import KeyUnknown
-from sterling.kernel.key_change import (
-    read_key_changes,
-    rotate_key,
-)
-from sterling.kernel.key_history import revocation_payload, rotation_payload
+from sterling.kernel.key_change import read_key_changes, rotate_key
+from sterling.kernel.key_history import KeyHistory, revocation_payload, rotation_payload
 from sterling.kernel.keys import load_key
 from sterling.kernel.signing import Signer
 from sterling.kernel.verify import Verification, verify_home
 from sterling.testing.forged_ledgers import Forge
 
-STRANGER = Signer("ledger", b"\x07" * 32)
+STRANGER_SEED = b"\x07" * 32
+STRANGER = Signer("ledger", STRANGER_SEED)
 WHY = "the old laptop was sold"
 
 
@@ -104,13 +104,20 @@ def test_the_untouched_twin_of_the_attacks_holds(attack: Attack) -> None:
     assert both(attack.path, pin=attack.pin).exit == 4  # No anchor; and nothing is wrong.
 
 
+def posing(as_key: Signer) -> Signer:
+    """The stranger under the name of another key."""
+    made = Signer("ledger", STRANGER_SEED)
+    made.public_key = as_key.public_key
+    return made
+
+
 def by_the_new_key_alone(attack: Attack) -> dict[str, Any]:
-    alone = rotation_payload(attack.home_id, STRANGER, STRANGER, attack.index, WHY)
-    return attack.honest() | {"new": alone["new"], "by_old": alone["by_old"], "by_new": alone["by_new"]}
+    return rotation_payload(attack.home_id, posing(attack.old), STRANGER, attack.index, WHY)
 
 
 def by_the_old_key_alone(attack: Attack) -> dict[str, Any]:
-    return attack.honest() | {"by_new": attack.honest()["by_old"]}
+    unheard = posing(attack.new)
+    return rotation_payload(attack.home_id, attack.old, unheard, attack.index, WHY)
 
 
 def by_a_stranger(attack: Attack) -> dict[str, Any]:
@@ -189,7 +196,7 @@ FORGERIES = [
 def test_a_rotation_that_is_not_by_both_keys_for_this_place_is_refused_where_it_stands(
     attack: Attack, make: Callable[[Attack], dict[str, Any]]
 ) -> None:
-    attack.forge(make(attack))
+    attack.forge(make(attack), key=STRANGER)
 
     assert attack.found() == ("integrity.key-unknown", attack.index, attack.index)
 
@@ -317,3 +324,81 @@ def test_the_anchor_folder_takes_no_note_that_the_rotations_do_not_reach(path: P
                 anchors.append(sign_note(Checkpoint(origin_of(home.id), size, root), key), given)
 
         anchors.append(sign_note(Checkpoint(origin_of(home.id), size, root), new), changes)
+
+
+def test_a_strangers_note_in_the_anchor_folder_within_the_log_is_of_an_unknown_key(path: Path) -> None:
+    with open_home(path) as home:
+        rotate_key(home, "ledger", WHY)
+        size, root, folder = home.ledger.size(), home.ledger.root(), home.anchors.folder
+    note = sign_note(Checkpoint(origin_of(home.id), size - 1, root), STRANGER)
+    lines = (folder / "history.jsonl").read_text()
+    (folder / "history.jsonl").write_text(json.dumps({"note": note}) + "\n" + lines)
+
+    assert both(path).code == "integrity.key-unknown"
+
+
+# Two readings of the same rules
+
+
+def changed(payload: dict[str, Any], draw: random.Random, keys: list[Signer]) -> dict[str, Any]:
+    """The payload, as it is or with one field put otherwise."""
+    name = draw.choice([*payload, "", "", "", ""])
+    if not name:
+        return payload
+    others: dict[str, list[Any]] = {
+        "purpose": ["ledger", "attest", "person:ada", "x", 5],
+        "from_index": [0, 3, payload["from_index"] + 1, -1, None],
+        "reason": ["", "other", 5],
+    }
+    return payload | {
+        name: draw.choice(others.get(name, [key.public_key.hex() for key in keys] + ["", None]))
+    }
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_both_verifiers_follow_and_refuse_the_same_changes(seed: int) -> None:
+    draw, home_id = random.Random(seed), "home-" + "a" * 26
+    keys = [Signer("ledger", bytes([at]) * 32) for at in range(1, 7)]
+    ours = KeyHistory(home_id, {"ledger": keys[0].public_key})
+    theirs = standalone_verify.KeyChanges(home_id, keys[0].public_key)
+    accepted = 0
+
+    for index in range(1, 60):
+        purpose = draw.choice(["ledger", "ledger", "attest", "person:ada"])
+        in_force = bytes.fromhex(theirs.current.get(purpose, keys[index % 6].public_key.hex()))
+        held = next(key for key in keys if key.public_key == in_force)
+        old, new, by = draw.choice([held, draw.choice(keys)]), draw.choice(keys), draw.choice(keys)
+        if draw.random() < 0.6:
+            kind = "key.rotated"
+            old, new = as_purpose(old, purpose), as_purpose(new, purpose)
+            payload = rotation_payload(home_id, old, new, index, WHY)
+        else:
+            kind = "key.revoked"
+            by = draw.choice([by, next(key for key in keys if key.public_key == ours.current("ledger"))])
+            since = draw.choice([index, max(0, index - 2)])
+            payload = revocation_payload(home_id, purpose, old.public_key, since, WHY, by)
+        payload = changed(payload, draw, keys)
+        subject = f"key/{payload['purpose']}"
+        body = {"kind": kind, "subject": subject, "payload": payload}
+        verdicts = [counts(ours.observe, index, kind, subject, payload), counts(theirs.follow, index, body)]
+        assert len(set(verdicts)) == 1, (index, kind, payload, verdicts)
+        accepted += verdicts[0]
+        current = ours.current("ledger")
+        assert current is not None and theirs.current["ledger"] == current.hex()
+
+    assert accepted
+
+
+def counts(follow: Callable[..., None], *arguments: Any) -> bool:
+    try:
+        follow(*arguments)
+    except (KeyUnknown, ValueError):
+        return False
+    return True
+
+
+def as_purpose(key: Signer, purpose: str) -> Signer:
+    """The same key, said to be for something else."""
+    seeds = (bytes([at]) * 32 for at in range(1, 7))
+    made = (Signer(purpose, seed) for seed in seeds)
+    return next(each for each in made if each.public_key == key.public_key)
