@@ -326,6 +326,20 @@ def test_the_anchor_folder_takes_no_note_that_the_rotations_do_not_reach(path: P
         anchors.append(sign_note(Checkpoint(origin_of(home.id), size, root), new), changes)
 
 
+def test_a_note_that_comes_late_is_judged_by_the_key_of_its_size(path: Path, tmp_path: Path) -> None:
+    with open_home(path) as home:
+        old = load_key(path / "keys", "ledger")
+        index = rotate_key(home, "ledger", WHY).index
+        new, root = load_key(path / "keys", "ledger"), home.ledger.root(index)
+        changes = list(read_key_changes(home.ledger.connection(), "ledger"))
+    late = Anchors.open(home.id, tmp_path / "second disk")
+    late.pin(old.verifier(origin_of(home.id)), path)
+
+    with pytest.raises(KeyUnknown):
+        late.append(sign_note(Checkpoint(origin_of(home.id), index, root), new), changes)
+    late.append(sign_note(Checkpoint(origin_of(home.id), index, root), old), changes)
+
+
 def test_a_strangers_note_in_the_anchor_folder_within_the_log_is_of_an_unknown_key(path: Path) -> None:
     with open_home(path) as home:
         rotate_key(home, "ledger", WHY)

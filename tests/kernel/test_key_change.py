@@ -175,8 +175,10 @@ def test_the_boundary_moves_on_when_somebody_writes_in_between(
 
     monkeypatch.setattr(key_change, "rotation_payload", slow)
     with open_home(path) as home:
-        rotate_key(home, "ledger", WHY)
+        index = rotate_key(home, "ledger", WHY).index
+        stored = home.ledger.connection().execute("SELECT size FROM checkpoints").fetchall()
 
+    assert (index,) in stored and (index + 1,) in stored
     assert busy == [0] and both(path).exit == 0
 
 
