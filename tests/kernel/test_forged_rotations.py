@@ -18,10 +18,11 @@ from sterling.kernel.canonical import canonical_bytes, parse_canonical
 from sterling.kernel.checkpoint import Checkpoint, origin_of, sign_note
 from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.integrity import KeyUnknown
-from sterling.kernel.key_change import read_key_changes, rotate_key
+from sterling.kernel.key_change import rotate_key
 from sterling.kernel.key_history import KeyHistory, revocation_payload, rotation_payload
 from sterling.kernel.keys import load_key
 from sterling.kernel.signing import Signer
+from sterling.kernel.signing_keys import read_key_changes
 from sterling.kernel.verify import Verification, verify_home
 from sterling.testing.forged_ledgers import Forge
 

@@ -17,17 +17,12 @@ from sterling.kernel.checkpoint import Checkpoint, note_checkpoint, origin_of, s
 from sterling.kernel.contracts import RecordInvalid
 from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.integrity import KeyUnknown
-from sterling.kernel.key_change import (
-    key_in_force,
-    put_entered_keys_in_place,
-    read_key_history,
-    revoke_key,
-    rotate_key,
-)
+from sterling.kernel.key_change import read_key_history, revoke_key, rotate_key
 from sterling.kernel.key_history import KeyRevoked, rotation_payload
 from sterling.kernel.keys import KeyUnusable, load_key, load_next_key, make_next_key
 from sterling.kernel.locks import Role, RoleTaken
 from sterling.kernel.signing import KeyPurpose, Signer
+from sterling.kernel.signing_keys import key_in_force, put_entered_keys_in_place
 from sterling.kernel.statement import attest_statement, predicate_type, verify_statement
 from sterling.kernel.verify import Verification, verify_home
 from sterling.kernel.writer import checkpoint_every

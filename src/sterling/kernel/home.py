@@ -31,12 +31,12 @@ from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
 from sterling.kernel.filesystem import require_local
 from sterling.kernel.hashing import address_of
 from sterling.kernel.ids import random_id
-from sterling.kernel.key_change import key_in_force, put_entered_keys_in_place
 from sterling.kernel.keys import load_key, make_key
 from sterling.kernel.leases import Leases
 from sterling.kernel.ledger import Ledger
 from sterling.kernel.pressure import Pressure, RoomLimits, pressure
 from sterling.kernel.records import Records
+from sterling.kernel.signing_keys import key_in_force, put_entered_keys_in_place
 from sterling.kernel.spool import Drained, Spool
 from sterling.kernel.store_sqlite import (
     HOME_VERSION,

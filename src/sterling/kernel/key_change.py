@@ -1,4 +1,4 @@
-"""Changing keys: rotating and revoking them, and finding the one that signs now.
+"""Changing keys: rotating and revoking them, and reading who may sign what.
 
 A rotation of `ledger` is: a checkpoint by the old key; the new key written beside
 it as `ledger.next.key`; the entry, at exactly the index that both keys signed; the
@@ -13,52 +13,38 @@ another and revoke the old one. The secret that a rotation replaces is not kept.
 from __future__ import annotations
 
 import heapq
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sterling.kernel.append import PreconditionFailed
 from sterling.kernel.batch import PROGRAM, Actor, Batch, SizeIs
-from sterling.kernel.canonical import Json, parse_canonical
+from sterling.kernel.canonical import Json
 from sterling.kernel.checkpoint import note_checkpoint
 from sterling.kernel.integrity import KeyUnknown
 from sterling.kernel.key_history import (
     KEY_KINDS,
-    KeyChange,
     KeyHistory,
     revocation_payload,
     rotation_payload,
     subject_of,
 )
-from sterling.kernel.keys import (
-    load_key,
-    load_next_key,
-    load_public_key,
-    make_next_key,
-    put_next_key_in_place,
-)
+from sterling.kernel.keys import load_key, load_public_key, make_next_key, put_next_key_in_place
 from sterling.kernel.locks import Role
 from sterling.kernel.person_keys import read_people
-from sterling.kernel.signing import KeyPurpose, Signer, parse_verifier
-from sterling.kernel.store_sqlite import connect_reader, read_rows
+from sterling.kernel.signing import KeyPurpose, parse_verifier
+from sterling.kernel.signing_keys import HOME_PURPOSES, key_in_force, put_entered_keys_in_place
 
 if TYPE_CHECKING:
     from sterling.kernel.home import Home
 
 __all__ = [
     "Rotation",
-    "key_in_force",
-    "put_entered_keys_in_place",
-    "read_key_changes",
     "read_key_history",
     "revoke_key",
     "rotate_key",
 ]
 
-_HOME_PURPOSES = ("attest", "ledger")
 _ATTEMPTS = 5
 _HINT = "A key of the home is rotated before it is revoked: `sterling keys rotate --help`."
 
@@ -73,39 +59,6 @@ class Rotation:
     new: bytes
 
 
-def key_in_force(keys: Path, purpose: str, connection: sqlite3.Connection) -> Signer:
-    """The key with which a home signs what follows everything that this connection sees.
-
-    Asked within a transaction it sees a rotation that the transaction holds. Nothing is moved.
-    Errors: KeyUnusable.
-    """
-    following = load_next_key(keys, purpose)
-    if following is not None and _is_entered(connection, following):
-        return following
-    return load_key(keys, purpose)
-
-
-def put_entered_keys_in_place(home: Path) -> None:
-    """Finish what a killed rotation left: next keys whose entry is in the log become the keys.
-
-    Errors: KeyUnusable.
-    """
-    for purpose in _HOME_PURPOSES:
-        following = load_next_key(home / "keys", purpose)
-        if following is not None:
-            with closing(connect_reader(home / "ledger.db")) as connection:
-                is_entered = _is_entered(connection, following)
-            if is_entered:
-                put_next_key_in_place(home / "keys", purpose)
-
-
-def read_key_changes(connection: sqlite3.Connection, purpose: str) -> Iterator[KeyChange]:
-    """Every entry about the keys of a purpose, in order: (index, kind, subject, payload)."""
-    for row in read_rows(connection, {"subject": subject_of(purpose)}, after=-1):
-        if row[3] in KEY_KINDS:
-            yield row[0], row[3], row[5], parse_canonical(bytes(row[8]))["payload"]
-
-
 def read_key_history(home: Home, people: Mapping[str, bytes] | None = None) -> KeyHistory:
     """Which key may sign what in this home; it begins with the pinned key and the persons' public keys.
 
@@ -114,7 +67,7 @@ def read_key_history(home: Home, people: Mapping[str, bytes] | None = None) -> K
     """
     first = dict(read_people(home) if people is None else people)
     pin = home.anchors.read_pin()
-    for purpose in _HOME_PURPOSES:
+    for purpose in HOME_PURPOSES:
         key = load_public_key(home.path / "keys", purpose)
         if purpose == "ledger" and pin is not None:
             key = parse_verifier(pin.verifier).public_key
@@ -133,7 +86,7 @@ def rotate_key(home: Home, purpose: str, reason: str, actor: Actor = PROGRAM) ->
     Errors: KeyPurpose for a key that is not the home's, KeyUnusable, home.role-taken while
             somebody else rotates, and those of `Ledger.commit` and `Ledger.checkpoint`.
     """
-    if purpose not in _HOME_PURPOSES:
+    if purpose not in HOME_PURPOSES:
         raise KeyPurpose(
             f"expected a key of the home, ledger or attest, found {purpose[:80]!r}",
             hint="A person's key belongs to no home: make another, revoke the old: `sterling keys --help`.",
@@ -200,11 +153,3 @@ def _write(
             if attempt == _ATTEMPTS:
                 raise
     raise AssertionError("the last attempt returns or raises")
-
-
-def _is_entered(connection: sqlite3.Connection, key: Signer) -> bool:
-    """Whether the log says that this key follows another."""
-    changes = read_key_changes(connection, key.purpose)
-    return any(
-        kind == "key.rotated" and payload["new"] == key.public_key.hex() for _, kind, _, payload in changes
-    )

@@ -23,8 +23,8 @@ from sterling.kernel.checkpoint import Checkpoint, origin_of, sign_note
 from sterling.kernel.clock import Clock
 from sterling.kernel.errors import EXIT_BROKEN, SterlingError
 from sterling.kernel.group import Answer, LedgerBusy
-from sterling.kernel.key_change import read_key_changes
 from sterling.kernel.signing import Signer
+from sterling.kernel.signing_keys import read_key_changes
 from sterling.kernel.store_sqlite import connect_writer, read_rows, read_size, submission_row
 
 __all__ = ["LedgerTailMissing", "StorePressure", "StoreWriter", "checkpoint_every"]

@@ -18,10 +18,11 @@ from typing import Any
 from sterling.kernel.canonical import CanonicalInvalid, Json, canonical_bytes, parse_strict
 from sterling.kernel.hashing import tagged_hash
 from sterling.kernel.home import Home
-from sterling.kernel.key_change import key_in_force, read_key_history
+from sterling.kernel.key_change import read_key_history
 from sterling.kernel.key_history import KeyHistory
 from sterling.kernel.records import Source
 from sterling.kernel.signing import fingerprint_of
+from sterling.kernel.signing_keys import key_in_force
 from sterling.kernel.statement import attest_statement, predicate_type, verify_statement
 from sterling.packs.autopilot.artifacts.kinds import NOT_DEMANDED
 from sterling.packs.autopilot.artifacts.scope import Change
