@@ -12,7 +12,6 @@ decide what is the caller's rule; nothing here reads a clock, a file or a ledger
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from sterling.kernel.errors import SterlingError
 from sterling.kernel.hashing import is_address
 from sterling.kernel.integrity import KeyUnknown
 from sterling.kernel.key_history import KeyHistory, KeyRevoked
-from sterling.kernel.signing import KeyPurpose, Signer, verify_signature
+from sterling.kernel.signing import KeyPurpose, Signer, parse_signature, signature_text, verify_signature
 
 __all__ = ["Bound", "Standing", "decision_holds", "sign_decision"]
 
@@ -86,8 +85,7 @@ def sign_decision(
     if not _is_shaped(payload):
         wanted = "yes or no, a subject, a reason, an end and 1 to 64 hashes"
         raise RecordInvalid("decision.signed", "", "shape", "otherwise", wanted)
-    signature = key.sign(_message(home_id, payload))
-    return payload | {"signature": base64.b64encode(signature).decode("ascii")}
+    return payload | {"signature": signature_text(key.sign(_message(home_id, payload)))}
 
 
 def decision_holds(decision: Json, current: Bound, now_us: int, history: KeyHistory) -> Standing:
@@ -108,23 +106,21 @@ def _void(decision: Json, current: Bound, now_us: int, history: KeyHistory) -> s
         return f"it is about {decision['subject']:.80}, not about {current.subject:.80}"
     if now_us >= decision["expires_us"]:
         return f"it expired at {decision['expires_us']}"
-    changed = [
-        name
-        for name in sorted({*decision["binds"], *current.binds})
-        if decision["binds"].get(name) != current.binds.get(name)
-    ]
+    binds = decision["binds"]
+    names = sorted({*binds, *current.binds})
+    changed = [name for name in names if binds.get(name) != current.binds.get(name)]
     if changed:
         return f"not what was looked at any more: {', '.join(changed)}"
     key = bytes.fromhex(decision["key"])
     try:
-        require_person(history, key)
-        verify_signature(key, _signature(decision["signature"]), _message(history.home_id, decision))
+        _require_person(history, key)
+        verify_signature(key, parse_signature(decision["signature"]), _message(history.home_id, decision))
     except SterlingError as problem:
         return problem.message
     return ""
 
 
-def require_person(history: KeyHistory, key: bytes) -> None:
+def _require_person(history: KeyHistory, key: bytes) -> None:
     """Refuse a key that is no person's, or that was revoked. Errors: KeyUnknown, KeyPurpose, KeyRevoked."""
     span = history.span_of(key)
     if span is None:
@@ -153,10 +149,3 @@ def _is_shaped(payload: dict[str, Any]) -> bool:
 
 def _message(home_id: str, payload: Mapping[str, Json]) -> bytes:
     return _TAG + canonical_bytes({name: payload[name] for name in _SIGNED} | {"home_id": home_id})
-
-
-def _signature(text: Json) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True) if isinstance(text, str) else b""
-    except ValueError:
-        return b""

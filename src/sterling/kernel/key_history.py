@@ -14,16 +14,22 @@ signed before `from_index`. Nothing here does I/O.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sterling.kernel.canonical import Json, canonical_bytes
 from sterling.kernel.errors import SterlingError
+from sterling.kernel.hashing import is_address
 from sterling.kernel.integrity import KeyUnknown
-from sterling.kernel.signing import SignatureInvalid, Signer, verify_signature
+from sterling.kernel.signing import (
+    SignatureInvalid,
+    Signer,
+    parse_signature,
+    signature_text,
+    verify_signature,
+)
 
 __all__ = [
     "KEY_KINDS",
@@ -39,12 +45,29 @@ __all__ = [
 
 KeyChange = tuple[int, str, str, Json]  # index, kind, subject, payload
 KEY_KINDS = ("key.rotated", "key.revoked")
-REASON_CHARACTERS_MAX = 1000
-_ROTATION_TAG, _REVOCATION_TAG = b"sterling/key-rotation/1\x00", b"sterling/key-revocation/1\x00"
-_ROTATED = frozenset(("purpose", "old", "new", "from_index", "reason", "by_old", "by_new"))
-_REVOKED = frozenset(("purpose", "key", "from_index", "reason", "by", "signature"))
 _PURPOSE = re.compile(r"ledger|attest|witness|person:[a-z0-9][a-z0-9._-]{0,63}")
-_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+class _Shape(NamedTuple):
+    """Which fields of a change hold keys and signatures, and what is signed."""
+
+    tag: bytes
+    signed: tuple[str, ...]
+    keys: tuple[str, ...]
+    signatures: tuple[str, ...]
+
+
+_SHAPES = {
+    "key.rotated": _Shape(
+        b"sterling/key-rotation/1\x00",
+        ("purpose", "old", "new", "from_index"),
+        ("old", "new"),
+        ("by_old", "by_new"),
+    ),
+    "key.revoked": _Shape(
+        b"sterling/key-revocation/1\x00", ("purpose", "key", "from_index"), ("key", "by"), ("signature",)
+    ),
+}
 
 
 class KeyRevoked(SterlingError):
@@ -127,8 +150,7 @@ class KeyHistory:
         """
         if kind not in KEY_KINDS:
             return
-        fields = _ROTATED if kind == "key.rotated" else _REVOKED
-        if not isinstance(payload, dict) or set(payload) != fields or not _is_shaped(payload):
+        if not _is_shaped(payload, _SHAPES[kind]):
             raise _refused(index, "it is not shaped like one")
         if subject != subject_of(payload["purpose"]):
             raise _refused(index, f"its subject is {subject!r:.80}")
@@ -147,7 +169,7 @@ class KeyHistory:
         span = self.span_of(old) or KeySpan(purpose, old)
         if span.purpose != purpose or span.revoked_from is not None or new == old:
             raise _refused(index, "its old key cannot pass anything on")
-        message = _rotation_message(self.home_id, payload)
+        message = _message("key.rotated", self.home_id, payload)
         _check_signed(index, old, payload["by_old"], message)
         _check_signed(index, new, payload["by_new"], message)
         self._spans = [each for each in self._spans if each.key != old]
@@ -166,7 +188,7 @@ class KeyHistory:
             raise _refused(index, f"its key is the {span.purpose} key in force")
         if by != self.current("ledger"):
             raise _refused(index, "it is not by the ledger key in force")
-        _check_signed(index, by, payload["signature"], _revocation_message(self.home_id, payload))
+        _check_signed(index, by, payload["signature"], _message("key.revoked", self.home_id, payload))
         earliest = start if span.revoked_from is None else min(start, span.revoked_from)
         revoked = replace(span, revoked_from=earliest)
         self._spans = [revoked if each == span else each for each in self._spans]
@@ -187,15 +209,11 @@ def subject_of(purpose: str) -> str:
 def rotation_payload(home_id: str, old: Signer, new: Signer, from_index: int, reason: str) -> dict[str, Json]:
     """The payload of `key.rotated`, signed by both keys. Errors: KeyPurpose."""
     new.require(old.purpose)
-    payload: dict[str, Json] = {
-        "purpose": old.purpose,
-        "old": old.public_key.hex(),
-        "new": new.public_key.hex(),
-        "from_index": from_index,
-        "reason": reason,
-    }
-    message = _rotation_message(home_id, payload)
-    return payload | {"by_old": _base64(old.sign(message)), "by_new": _base64(new.sign(message))}
+    payload: dict[str, Json] = {"purpose": old.purpose, "from_index": from_index, "reason": reason}
+    payload |= {"old": old.public_key.hex(), "new": new.public_key.hex()}
+    message = _message("key.rotated", home_id, payload)
+    by_old, by_new = signature_text(old.sign(message)), signature_text(new.sign(message))
+    return payload | {"by_old": by_old, "by_new": by_new}
 
 
 def revocation_payload(
@@ -203,32 +221,23 @@ def revocation_payload(
 ) -> dict[str, Json]:
     """The payload of `key.revoked`, signed by the home's ledger key. Errors: KeyPurpose."""
     by.require("ledger")
-    payload: dict[str, Json] = {
-        "purpose": purpose,
-        "key": key.hex(),
-        "from_index": from_index,
-        "reason": reason,
-        "by": by.public_key.hex(),
-    }
-    return payload | {"signature": _base64(by.sign(_revocation_message(home_id, payload)))}
+    payload: dict[str, Json] = {"purpose": purpose, "from_index": from_index, "reason": reason}
+    payload |= {"key": key.hex(), "by": by.public_key.hex()}
+    return payload | {"signature": signature_text(by.sign(_message("key.revoked", home_id, payload)))}
 
 
-def _rotation_message(home_id: str, payload: Mapping[str, Json]) -> bytes:
-    signed = {name: payload[name] for name in ("purpose", "old", "new", "from_index")}
-    return _ROTATION_TAG + canonical_bytes(signed | {"home_id": home_id})
+def _message(kind: str, home_id: str, payload: Mapping[str, Json]) -> bytes:
+    shape = _SHAPES[kind]
+    return shape.tag + canonical_bytes({name: payload[name] for name in shape.signed} | {"home_id": home_id})
 
 
-def _revocation_message(home_id: str, payload: Mapping[str, Json]) -> bytes:
-    signed = {name: payload[name] for name in ("purpose", "key", "from_index")}
-    return _REVOCATION_TAG + canonical_bytes(signed | {"home_id": home_id})
-
-
-def _is_shaped(payload: dict[str, Any]) -> bool:
-    keys = [payload[name] for name in ("old", "new", "key", "by") if name in payload]
-    signatures = [payload[name] for name in ("by_old", "by_new", "signature") if name in payload]
+def _is_shaped(payload: Json, shape: _Shape) -> bool:
+    fields = {"purpose", "from_index", "reason", *shape.keys, *shape.signatures}
     return (
-        all(isinstance(text, str) and _KEY.fullmatch(text) for text in keys)
-        and all(_signature(text) is not None for text in signatures)
+        isinstance(payload, dict)
+        and set(payload) == fields
+        and all(is_address(payload[name]) for name in shape.keys)
+        and all(parse_signature(payload[name]) for name in shape.signatures)
         and isinstance(payload["purpose"], str)
         and is_purpose(payload["purpose"])
         and isinstance(payload["reason"], str)
@@ -237,25 +246,12 @@ def _is_shaped(payload: dict[str, Any]) -> bool:
     )
 
 
-def _signature(text: Json) -> bytes | None:
-    """The 64 bytes of a signature in base64; None for anything else, another spelling included."""
-    try:
-        data = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
-    except ValueError:
-        return None
-    return data if len(data) == 64 and _base64(data) == text else None
-
-
 def _check_signed(index: int, key: bytes, text: str, message: bytes) -> None:
     try:
-        verify_signature(key, _signature(text) or b"", message)
+        verify_signature(key, parse_signature(text), message)
     except SignatureInvalid as problem:
         raise _refused(index, f"it is not signed by {key.hex()[:16]}") from problem
 
 
 def _refused(index: int, because: str) -> KeyUnknown:
     return KeyUnknown(f"expected a change of keys at entry {index} that counts, found that {because}")
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
