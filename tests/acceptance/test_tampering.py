@@ -67,6 +67,7 @@ def both(
     ours = verify_home(home, blobs=blobs, notes=notes, pin=pin)
     theirs = standalone_verify.verify(home, pin, notes, blobs=blobs)
     same = ("verdict", "exit", "code", "home_id", "size", "head", "anchored_to", "unanchored", "checkpoints")
+    same += ("losses", "restored_at")
     told = ours.as_json()
     assert {name: told[name] for name in same} == {name: theirs[name] for name in same}
     for name in ("low", "high", "code"):
@@ -117,6 +118,9 @@ class Tables:
     def nodes(self, level: int) -> Iterator[Row]:
         query = "SELECT position, hash FROM nodes WHERE level = ? ORDER BY position"
         return self._database.execute(query, (level,))
+
+    def entry(self, index: int) -> Row | None:
+        return next((row for row in self.entries() if row[0] == index), None)
 
     def node_count(self) -> int:
         return int(self._database.execute("SELECT count(*) FROM nodes").fetchone()[0])

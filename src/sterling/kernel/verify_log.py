@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 from sterling.kernel import merkle
+from sterling.kernel.anchors import Mark
 from sterling.kernel.canonical import ENTRY_BYTES_MAX, Json, parse_canonical
 from sterling.kernel.chain import GENESIS, seal
 from sterling.kernel.checkpoint import Checkpoint, NoteMalformed, note_checkpoint, open_note, origin_of
@@ -47,6 +48,7 @@ _ENVELOPE = frozenset(
     ("v", "kind", "at_us", "actor", "payload", "contract", "subject", "run", "step", "fence", "trace")
 )
 _DEPTH_QUICK = 60
+_INDEX_MAX = 2**63
 _SLOW = re.compile(rb"[\xf0-\xff]|[0-9]{17}|9[0-9]{15}")
 
 
@@ -75,6 +77,8 @@ class LogSource(Protocol):
 
     def nodes(self, level: int) -> Iterator[Row]: ...
 
+    def entry(self, index: int) -> Row | None: ...
+
     def node_count(self) -> int: ...
 
     def checkpoints(self) -> Iterator[Row]: ...
@@ -86,16 +90,24 @@ class Outside:
 
     `verifier` checks signatures (None: nobody knows the key). `anchored` are notes
     that the anchor folder remembers, `brought` are notes somebody brought along.
+    `marks` say where the folder goes on after a loss that was accepted. Notes
+    larger than `up_to` are left out: a recovery asks what holds without them.
     """
 
     verifier: Verifier | None = None
     anchored: Sequence[str] = ()
     brought: Sequence[str] = ()
+    marks: Sequence[Mark] = ()
+    up_to: int = _INDEX_MAX
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a pass has come; complete when the pass has ended."""
+    """How far a pass has come; complete when the pass has ended.
+
+    `losses` are accepted losses, `restored_at` where the outside copies began anew,
+    `compared` the sizes of the outside copies that agreed.
+    """
 
     size: int = 0
     head: bytes = GENESIS
@@ -103,6 +115,8 @@ class Progress:
     anchored_to: int | None = None
     unread_anchors: list[str] = field(default_factory=list)
     losses: list[Json] = field(default_factory=list)
+    restored_at: list[int] = field(default_factory=list)
+    compared: list[int] = field(default_factory=list)
     first_bad: FirstBad | None = None
 
 
@@ -137,7 +151,6 @@ class LogCheck:
         self._good = 0  # The size that the last good checkpoint or anchor covers.
         self._anchors: dict[int, list[tuple[Checkpoint, bool]]] = {}
         self._strangers: list[tuple[str, str]] = []
-        self._read_anchors()
 
     def run(self) -> Progress:
         """Make the pass."""
@@ -148,6 +161,7 @@ class LogCheck:
         return self.progress
 
     def _pass(self) -> None:
+        self._read_anchors()
         checkpoints = self._source.checkpoints()
         waiting = next(checkpoints, None)
         if waiting is not None and (type(waiting[0]) is not int or waiting[0] < 1):
@@ -190,8 +204,10 @@ class LogCheck:
             self._check_created(body)
         self._tree.add(index, digest)
         progress.size, progress.head = index + 1, digest
-        if kind == "ledger.recovered":
-            progress.losses.append(body["payload"])
+        if kind == "ledger.recovered" and isinstance(body["payload"], dict):
+            progress.losses.append({"entry": index} | body["payload"])
+        elif kind == "anchor.restored":
+            progress.restored_at.append(index)
         if self._observe is not None:
             self._observe(index, body)
 
@@ -240,24 +256,52 @@ class LogCheck:
 
     def _read_anchors(self) -> None:
         """Sort the outside notes by size; those of other keys or logs, and unreadable ones, apart."""
+        anchored = [(at, self._read_note(note)) for at, note in enumerate(self._outside.anchored)]
+        known = {at: checkpoint for at, checkpoint in anchored if checkpoint is not None}
+        lost = self._lost_history(known)
+        for at, checkpoint in known.items():
+            if at not in lost:
+                self._anchors.setdefault(checkpoint.size, []).append((checkpoint, True))
+        for brought in map(self._read_note, self._outside.brought):
+            if brought is not None and brought not in lost.values():
+                self._anchors.setdefault(brought.size, []).append((brought, False))
+        for size in [size for size in self._anchors if size > self._outside.up_to]:
+            del self._anchors[size]
+
+    def _read_note(self, note: str) -> Checkpoint | None:
         verifier, origin = self._outside.verifier, origin_of(self._home_id)
-        notes = [(note, True) for note in self._outside.anchored]
-        for note, stored_in_log in notes + [(note, False) for note in self._outside.brought]:
-            try:
-                checkpoint = note_checkpoint(note)
-                if verifier is not None:
-                    open_note(note, [verifier])
-            except KeyUnknown as problem:
-                self._strangers.append(("integrity.key-unknown", f"an outside copy: {problem.message}"))
+        try:
+            checkpoint = note_checkpoint(note) if verifier is None else open_note(note, [verifier])
+        except KeyUnknown as problem:
+            self._strangers.append(("integrity.key-unknown", f"an outside copy: {problem.message}"))
+            return None
+        except SterlingError as problem:
+            self.progress.unread_anchors.append(problem.message)
+            return None
+        if checkpoint.origin != origin:
+            message = f"an outside copy is of {checkpoint.origin:.100}, expected {origin}"
+            self._strangers.append(("integrity.forked", message))
+            return None
+        return checkpoint
+
+    def _lost_history(self, known: dict[int, Checkpoint]) -> dict[int, Checkpoint]:
+        """The notes of entries whose loss the log admits, which it therefore need not agree with.
+
+        A mark counts where its own note is signed over the entry that admits the loss.
+        That entry and that note are checked by the pass like all others.
+        """
+        lost: dict[int, Checkpoint] = {}
+        for mark in self._outside.marks:
+            admits = known.get(mark.position)
+            row = self._source.entry(mark.entry) if 0 <= mark.entry < _INDEX_MAX else None
+            if admits is None or row is None or admits.size <= mark.entry:
                 continue
-            except SterlingError as problem:
-                self.progress.unread_anchors.append(problem.message)
-                continue
-            if checkpoint.origin != origin:
-                message = f"an outside copy is of {checkpoint.origin:.100}, expected {origin}"
-                self._strangers.append(("integrity.forked", message))
-            else:
-                self._anchors.setdefault(checkpoint.size, []).append((checkpoint, stored_in_log))
+            first, size, root = _admitted_loss(row, mark.hash)
+            for at, checkpoint in known.items():
+                named = checkpoint.size < size or checkpoint.root.hex() == root
+                if at < mark.position and first < checkpoint.size <= size and named:
+                    lost[at] = checkpoint
+        return lost
 
     def _check_anchors(self, note: Any) -> None:
         """Compare with what is remembered of this size; `note` is the log's own checkpoint of it."""
@@ -271,6 +315,7 @@ class LogCheck:
                 raise Broken(low, high, "integrity.checkpoint-order", message)
         if anchors:
             self.progress.anchored_to = self._good = size
+            self.progress.compared.append(size)
 
     def _check_end(self, waiting: Row | None) -> None:
         size, anchored_to = self.progress.size, self.progress.anchored_to
@@ -318,6 +363,20 @@ class _Tree:
     def _get(self, level: int, position: int) -> bytes:
         """Only ever asked for the newest full subtree of a level."""
         return self._frontier[level]
+
+
+def _admitted_loss(row: Row, expected_hash: str) -> tuple[int, int, str]:
+    """Where an accepted loss begins, and the size and root that were lost; nothing for any other entry."""
+    digest, kind, data = row[1], row[3], row[8]
+    if isinstance(digest, bytes) and digest.hex() == expected_hash and kind == "ledger.recovered":
+        try:
+            payload = read_canonical(data)["payload"]
+            first, anchored = payload["lost"]["from"], payload["anchored"]
+            if type(first) is int and type(anchored["size"]) is int:
+                return first, anchored["size"], anchored["root"]
+        except (SterlingError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            pass  # The pass will find it altered.
+    return 0, 0, ""
 
 
 def _parse(index: int, data: bytes) -> dict[str, Json]:
