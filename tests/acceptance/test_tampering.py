@@ -31,6 +31,7 @@ from sterling.testing.forged_ledgers import (
     STRANGER,
     Forge,
     anchors_of,
+    both,
     copy_home,
     flips,
     generate,
@@ -58,21 +59,6 @@ def forge(home: Path) -> Iterator[Forge]:
     made = Forge(home)
     yield made
     made.database.close()
-
-
-def both(
-    home: Path, *, blobs: bool = False, notes: tuple[str, ...] = (), pin: str | None = None
-) -> Verification:
-    """What both verifiers say; they must say the same."""
-    ours = verify_home(home, blobs=blobs, notes=notes, pin=pin)
-    theirs = standalone_verify.verify(home, pin, notes, blobs=blobs)
-    same = ("verdict", "exit", "code", "home_id", "size", "head", "anchored_to", "unanchored", "checkpoints")
-    same += ("losses", "restored_at")
-    told = ours.as_json()
-    assert {name: told[name] for name in same} == {name: theirs[name] for name in same}
-    for name in ("low", "high", "code"):
-        assert (told["first_bad"] or {}).get(name) == (theirs["first_bad"] or {}).get(name)
-    return ours
 
 
 def broken(home: Path, code: str, low: int | None, high: int | None, *, blobs: bool = False) -> Verification:

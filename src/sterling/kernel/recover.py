@@ -96,7 +96,7 @@ def _loss(home: Home, found: Verification) -> dict[str, Json]:
             f"expected an anchor ahead of the log, found none beyond its {found.size} entries",
             hint="There is nothing to recover from: `sterling verify` says what holds.",
         )
-    if found.code not in _BEHIND or bad.high is None:
+    if found.code not in _BEHIND or bad.high is None or found.size == 0:
         raise _no_prefix(found)
     size = bad.high + 1
     notes = [each for each in map(note_checkpoint, home.anchors.history()) if each.size == size]
