@@ -21,6 +21,7 @@ _CONTRACT = "verify.result@2.0"
 @click.argument("target", required=False, metavar="[PATH|RUN]")
 @click.option("--blobs", is_flag=True, help="Hash every stored byte again.")
 @click.option("--deep", is_flag=True, help="Check records, contracts, leases and derived tables too.")
+@click.option("--full", is_flag=True, help="Everything: --blobs and --deep, from the first entry on.")
 @click.option(
     "--anchor",
     "anchor_files",
@@ -36,6 +37,7 @@ def command(
     target: str | None,
     blobs: bool,
     deep: bool,
+    full: bool,
     anchor_files: tuple[Path, ...],
     pin: str | None,
     require_anchored: bool,
@@ -55,8 +57,8 @@ def command(
     path = face.home_path if target is None or run is not None else Path(target)
     found = verify_home(
         path,
-        blobs=blobs or run is not None,
-        deep=deep or run is not None,
+        blobs=blobs or full or run is not None,
+        deep=deep or full or run is not None,
         notes=[_note(file) for file in anchor_files],
         pin=_pin(pin),
         require_anchored=require_anchored,

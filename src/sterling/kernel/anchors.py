@@ -178,6 +178,9 @@ class Anchors:
                 AnchorUnwritable, AnchorUnreadable.
         Cost:   three file syncs.
         """
+        if not self.exists():
+            # Made again without a word it would hide that every copy is gone; see `restore_pin`.
+            raise AnchorUnwritable(f"expected the folder {self.folder}, found none", folder=str(self.folder))
         pin = self.read_pin()
         checkpoint = note_checkpoint(note) if pin is None else open_note(note, [pin.verifier])
         with self._writing():
