@@ -118,6 +118,7 @@ class Forge:
         self.home_id = _home_id_of(home)
         self.key = load_key(home / "keys", "ledger")
         self.database = sqlite3.connect(home / "ledger.db", isolation_level=None)
+        self.database.execute("PRAGMA synchronous=OFF")
         for (name,) in self.database.execute(
             "SELECT name FROM sqlite_master WHERE type = 'trigger'"
         ).fetchall():
