@@ -391,7 +391,7 @@ MUTANTS: list[tuple[str, str, str, Attack, Look]] = [
      "if True else open_note(note, [verifier])" + _THEN_RAISE, another_signature, verdict),
     (LOG, "if checkpoint.size != size:", "if False:", another_size, verdict),
     (LOG, "if checkpoint.origin != origin_of(self._home_id):", "if False:", another_origin, verdict),
-    (LOG, "if checkpoint.root != self._tree.root():\n                raise", "if False:\n                raise",
+    (LOG, "if checkpoint.root != self._tree.root():\n                raise", "if 0:\n                raise",
      resealed_with_the_key, verdict),
     (LOG, "if checkpoint.root != self._tree.root():\n            message", "if False:\n            message",
      resealed_without_copies, verdict),
