@@ -21,6 +21,7 @@ from sterling.kernel.key_change import read_key_history, revoke_key, rotate_key
 from sterling.kernel.key_history import KeyRevoked, rotation_payload
 from sterling.kernel.keys import KeyUnusable, load_key, load_next_key, make_next_key
 from sterling.kernel.locks import Role, RoleTaken
+from sterling.kernel.recover import recover_log
 from sterling.kernel.signing import KeyPurpose, Signer
 from sterling.kernel.signing_keys import key_in_force, put_entered_keys_in_place
 from sterling.kernel.statement import attest_statement, predicate_type, verify_statement
@@ -217,6 +218,28 @@ def test_a_batch_that_names_another_size_is_refused(path: Path) -> None:
             batch.require(SizeIs(size))
             with pytest.raises(PreconditionFailed):
                 home.ledger.commit(batch)
+
+
+def test_a_home_put_back_from_before_a_rotation_goes_on_with_the_key_of_that_time(
+    path: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(path, tmp_path / "backup")
+    with open_home(path) as home:
+        write(home, 2)
+        rotate_key(home, "ledger", WHY)
+        write(home)
+    shutil.rmtree(path)
+    shutil.copytree(tmp_path / "backup", path)
+    assert both(path).exit == 3
+
+    with open_home(path) as home:
+        recover_log(home, reason="the disk died; this is last night's backup")
+    assert both(path).exit == 0
+    with open_home(path) as home:
+        write(home, 5)
+        rotate_key(home, "ledger", WHY)
+        write(home, 9)
+    assert both(path).exit == 0
 
 
 # What is refused before it is written

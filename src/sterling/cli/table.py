@@ -42,8 +42,15 @@ COMMANDS: tuple[Row, ...] = (
     Row(
         "ledger",
         "ledger",
-        "Head, entries, proofs and checkpoints.",
-        ("ledger.head", "ledger.show", "ledger.checkpoint", "ledger.prove"),
+        "Head, entries, proofs, checkpoints; compare, recover.",
+        (
+            "ledger.head",
+            "ledger.show",
+            "ledger.checkpoint",
+            "ledger.prove",
+            "ledger.diff",
+            "ledger.recover",
+        ),
         "sterling ledger head",
     ),
     Row(

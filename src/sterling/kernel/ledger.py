@@ -34,9 +34,9 @@ from sterling.kernel.store_sqlite import (
     read_size,
 )
 from sterling.kernel.turn import Turn
-from sterling.kernel.writer import LedgerTailMissing, StoreWriter, checkpoint_every
+from sterling.kernel.writer import StoreWriter, checkpoint_every
 
-__all__ = ["Ledger", "LedgerTailMissing", "PreconditionFailed", "Receipt", "StoredEntry", "checkpoint_every"]
+__all__ = ["Ledger", "PreconditionFailed", "Receipt", "StoredEntry", "checkpoint_every"]
 
 PAYLOAD_BYTES_MAX = 32 * 1024
 

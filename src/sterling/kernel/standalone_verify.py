@@ -231,16 +231,20 @@ def read_pin(folder: Path) -> tuple[Key, str] | None:
         raise ValueError(f"the pin in {folder} cannot be read") from problem
 
 
-def read_history(folder: Path) -> list[str]:
-    """Every remembered note; a torn last line does not count, the latest always does."""
-    history, latest, notes = folder / "history.jsonl", folder / "latest", list[str]()
+def read_history(folder: Path) -> list[tuple[str, Any]]:
+    """Every remembered note with its mark; a torn last line does not count, the latest always does."""
+    history, latest, notes = folder / "history.jsonl", folder / "latest", list[tuple[str, Any]]()
     try:
         if history.exists():
             lines = history.read_bytes().decode("utf-8").split("\n")[:-1]
-            notes = [str(json.loads(line)["note"]) for line in lines if line]
-        if latest.exists():
-            notes.append(latest.read_bytes().decode("utf-8"))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
+            for content in (json.loads(line) for line in lines if line):
+                mark = content.get("recovered")
+                mark = None if mark is None else (int(mark["entry"]), str(mark["hash"]))
+                notes.append((str(content["note"]), mark))
+        newest = latest.read_bytes().decode("utf-8") if latest.exists() else None
+        if newest is not None and newest not in [note for note, _ in notes]:
+            notes.append((newest, None))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise ValueError(f"the copies in {folder} cannot be read") from problem
     return notes
 
@@ -352,16 +356,39 @@ class Log:
         self.has_copies, self.unread = False, list[str]()
         self.anchors: dict[int, list[tuple[Note, bool]]] = {}  # size: (note, must be stored)
         self.strangers: list[tuple[str, str]] = []
+        self.admitting: list[Note] = []  # Notes whose mark leaves others out.
+        self.losses: list[Answer] = []
+        self.restored_at: list[int] = []
         self.blobs: dict[str, int] = {}
         self.documents: dict[str, int] = {}
 
-    def remember(self, text: str, *, must_be_stored: bool) -> None:
-        """Take an outside note into account; its signature is checked when its size is reached."""
+    def read_note(self, text: str) -> Note | None:
+        """An outside note; anything else is counted and gives None. Its key is judged at its size."""
         try:
-            note = Note(text)
-            self.anchors.setdefault(note.size, []).append((note, must_be_stored))
+            return Note(text)
         except ValueError as problem:
             self.unread.append(str(problem))
+        return None
+
+    def remember(self, history: list[tuple[str, Any]], brought: tuple[str, ...]) -> None:
+        """Take the outside notes into account, except those of a loss that the log admits."""
+        lines = [(self.read_note(text), mark) for text, mark in history]
+        lost = set[tuple[int, bytes]]()
+        for at, (note, mark) in enumerate(lines):
+            admitted = None if note is None or mark is None else self.admitted(mark, note.size)
+            if admitted is None:
+                continue
+            first, size, root = admitted
+            self.admitting += [] if note is None else [note]
+            for earlier, (old, _) in enumerate(lines[:at]):
+                if old and first < old.size <= size and (old.size < size or old.root.hex() == root):
+                    lost.add((old.size, old.root))
+                    lines[earlier] = (None, None)
+        for note, stored in [(line[0], True) for line in lines] + [
+            (self.read_note(t), False) for t in brought
+        ]:
+            if note is not None and (stored or (note.size, note.root) not in lost):
+                self.anchors.setdefault(note.size, []).append((note, stored))
 
     def judge_copies(self, size: int) -> list[tuple[Note, bool]]:
         """The copies of a size that the key of that size signed.
@@ -374,7 +401,10 @@ class Log:
             try:
                 known = self.key is None or note.signed_by(self.key)
             except ValueError as problem:
-                self.unread.append(str(problem))
+                if note in self.admitting:
+                    self.strangers.append(("key-unknown", "an admitted loss under no signature"))
+                else:
+                    self.unread.append(str(problem))
                 continue
             if not known and not (size > self.size and must_be_stored):
                 self.strangers.append(("key-unknown", "an outside copy is signed by another key"))
@@ -383,6 +413,24 @@ class Log:
             else:
                 judged.append((note, must_be_stored))
         return judged
+
+    def admitted(self, mark: tuple[int, str], covered: int) -> tuple[int, int, Any] | None:
+        """First entry, size and root of the loss that a marked note's entry admits."""
+        query = 'SELECT hash, body FROM entries WHERE kind = ? AND "index" = ?'
+        if not 0 <= mark[0] < min(covered, 2**63):
+            return None
+        row = self.database.execute(query, ("ledger.recovered", mark[0])).fetchone()
+        try:
+            payload = json.loads(row[1])["payload"]
+            first, size, root = (
+                payload["lost"]["from"],
+                payload["anchored"]["size"],
+                payload["anchored"]["root"],
+            )
+            is_named = row[0].hex() == mark[1] and type(first) is type(size) is int
+        except (AttributeError, ValueError, TypeError, KeyError, RecursionError):
+            return None  # No such entry, or one that the pass will find altered.
+        return (first, size, root) if is_named else None
 
     def check(self) -> None:
         stored = self.database.execute("SELECT size, note FROM checkpoints ORDER BY size")
@@ -425,6 +473,10 @@ class Log:
                 raise Bad(position << level, index, "root-mismatch", f"tree node {level}/{position}")
             self.nodes_seen += 1
         self.size, self.head = index + 1, digest
+        if body["kind"] == "ledger.recovered" and isinstance(body["payload"], dict):
+            self.losses.append({"entry": index} | body["payload"])
+        elif body["kind"] == "anchor.restored":
+            self.restored_at.append(index)
         self.collect_blobs(index, body)
 
     def check_meaning(self, index: int, body: dict[str, Any]) -> None:
@@ -615,7 +667,7 @@ def open_log(home: Path, trusted: Key | None, notes: tuple[str, ...]) -> tuple[L
     """The log with everything that is known outside, which is read before the snapshot; and doubts."""
     connection = open_database(home / "ledger.db")
     home_id = read_home_id(connection)
-    folder, doubt, history, key = anchors_root() / home_id, "", list[str](), trusted
+    folder, doubt, history, key = anchors_root() / home_id, "", list[tuple[str, Any]](), trusted
     try:
         history = read_history(folder)
         pin = read_pin(folder)
@@ -624,11 +676,8 @@ def open_log(home: Path, trusted: Key | None, notes: tuple[str, ...]) -> tuple[L
         doubt = str(problem)
     log = Log(connection, home_id, key or own_key(home, f"sterling/{home_id}"))
     log.has_copies = bool(history)
-    for text in history:
-        log.remember(text, must_be_stored=True)
-    for text in notes:
-        log.remember(text, must_be_stored=False)
     connection.execute("BEGIN")
+    log.remember(history, notes)
     return log, doubt
 
 
@@ -674,7 +723,8 @@ def answer(log: Log | None, home_id: str, place: Answer | None, doubt: str) -> A
         "home_id": home_id if log is None else log.home_id, "size": size, "verified_to": size,
         "head": bytes(32).hex() if log is None else log.head.hex(), "first_bad": place,
         "anchored_to": anchored_to, "unanchored": size - (anchored_to or 0),
-        "checkpoints": 0 if log is None else log.checkpoints,
+        "checkpoints": 0 if log is None else log.checkpoints, "losses": [] if log is None else log.losses,
+        "restored_at": [] if log is None else log.restored_at,
     }  # fmt: skip
 
 
@@ -696,6 +746,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"nothing to check: {problem}", file=sys.stderr)
         return USAGE
     words = "{verdict} {size} entries, head {head}, anchored to {anchored_to} {code} {message!r} {first_bad}"
+    words += " losses {losses}" if result["losses"] else ""
+    words += " copies outside began anew at entries {restored_at}" if result["restored_at"] else ""
     print(json.dumps(result, sort_keys=True) if given.json else words.format(**result))
     return int(result["exit"])
 
