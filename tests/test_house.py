@@ -15,6 +15,10 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 BENCH = sorted((ROOT / "bench").glob("*.py"))
 
 FILE_LINES_MAX = 600
+# Files that may be longer, and why.
+LONG_FILES = {
+    "src/sterling/kernel/standalone_verify.py": (1000, "one file by design: somebody carries it away alone"),
+}
 FUNCTION_LINES_MAX = 70
 
 # Where something may be unlinked, and why that is no deletion of evidence.
@@ -64,7 +68,8 @@ def test_no_file_and_no_function_outgrows_one_concern(path: Path) -> None:
         and (node.end_lineno or 0) - node.lineno + 1 > FUNCTION_LINES_MAX
     ]
 
-    assert lines <= FILE_LINES_MAX
+    most, _ = LONG_FILES.get(path.relative_to(ROOT).as_posix(), (FILE_LINES_MAX, ""))
+    assert lines <= most
     assert long == []
 
 

@@ -31,6 +31,7 @@ from sterling.testing.forged_ledgers import (
     STRANGER,
     Forge,
     anchors_of,
+    both,
     copy_home,
     flips,
     generate,
@@ -58,20 +59,6 @@ def forge(home: Path) -> Iterator[Forge]:
     made = Forge(home)
     yield made
     made.database.close()
-
-
-def both(
-    home: Path, *, blobs: bool = False, notes: tuple[str, ...] = (), pin: str | None = None
-) -> Verification:
-    """What both verifiers say; they must say the same."""
-    ours = verify_home(home, blobs=blobs, notes=notes, pin=pin)
-    theirs = standalone_verify.verify(home, pin, notes, blobs=blobs)
-    same = ("verdict", "exit", "code", "home_id", "size", "head", "anchored_to", "unanchored", "checkpoints")
-    told = ours.as_json()
-    assert {name: told[name] for name in same} == {name: theirs[name] for name in same}
-    for name in ("low", "high", "code"):
-        assert (told["first_bad"] or {}).get(name) == (theirs["first_bad"] or {}).get(name)
-    return ours
 
 
 def broken(home: Path, code: str, low: int | None, high: int | None, *, blobs: bool = False) -> Verification:
@@ -117,6 +104,9 @@ class Tables:
     def nodes(self, level: int) -> Iterator[Row]:
         query = "SELECT position, hash FROM nodes WHERE level = ? ORDER BY position"
         return self._database.execute(query, (level,))
+
+    def entry(self, index: int) -> Row | None:
+        return next((row for row in self.entries() if row[0] == index), None)
 
     def node_count(self) -> int:
         return int(self._database.execute("SELECT count(*) FROM nodes").fetchone()[0])
@@ -451,6 +441,59 @@ def test_a_holder_of_the_key_and_of_every_copy_is_not_found_and_we_say_so(home: 
 
     # docs/concepts/integrity.md names this limit; a copy on another machine answers it.
     assert both(home).exit == 0
+
+
+# The copies themselves
+
+
+def begun_anew(home: Path) -> None:
+    """Every copy is removed, and then the owner writes again."""
+    shutil.rmtree(anchors_root())
+    with open_home(home) as opened:
+        opened.ledger.checkpoint()
+
+
+def test_copies_that_were_gone_and_began_anew_are_told_for_ever(home: Path) -> None:
+    assert both(home).restored_at == ()
+    begun_anew(home)
+    begun_anew(home)
+
+    found = both(home)
+
+    assert (found.exit, found.restored_at) == (0, (SIZE, SIZE + 1))
+
+
+def test_copies_younger_than_their_restoration_are_not_enough_where_anchors_are_required(
+    home: Path, forge: Forge
+) -> None:
+    old, older = anchors_of(home).latest(), anchors_of(home).history()[3]
+    assert old is not None and verify_home(home, require_anchored=True).exit == 0
+    begun_anew(home)
+    young = anchors_of(home).latest()
+    assert young is not None
+
+    def required(*notes: str) -> Verification:
+        return verify_home(home, notes=notes, require_anchored=True)
+
+    assert (required().exit, required().code) == (4, "integrity.no-anchor")
+    assert required(young).exit == 4
+    assert required(older).exit == 4 and "entries 14 to 19" in required(older).message
+    assert required(old).exit == required(old, young).exit == 0
+
+
+def test_a_log_forged_while_the_copies_were_gone_is_told_from_a_true_one_by_a_note_kept_elsewhere(
+    home: Path, forge: Forge
+) -> None:
+    """Without the key: cut and forge, remove every checkpoint and copy, and wait for the owner to sign."""
+    kept = anchors_of(home).latest()
+    assert kept is not None
+    resealed_from(forge, 7)
+    forge.database.execute("DELETE FROM checkpoints")
+    begun_anew(home)
+
+    assert (both(home).exit, both(home).restored_at) == (0, (SIZE,))
+    assert verify_home(home, require_anchored=True).exit == 4
+    assert both(home, notes=(kept,)).code == "integrity.forked"
 
 
 # Checkpoints, tree and time

@@ -134,6 +134,29 @@ def test_require_anchored_refuses_a_tail_that_nobody_vouches_for(home: Path, con
         assert console.run("verify", "--require-anchored") == 4
 
 
+def test_full_reads_every_byte_and_every_meaning(home: Path, console: Console) -> None:
+    assert console.json(0, "verify", "--full")["blobs"]["checked"] == 2
+    forge = Forge(home)
+    forge.database.execute("UPDATE records SET entry = 7")
+
+    assert console.run("verify") == 0
+    assert console.json(3, "verify", "--full")["code"] == "integrity.projection-altered"
+
+
+def test_copies_that_began_anew_are_told_in_plain_words_for_ever(home: Path, console: Console) -> None:
+    shutil.rmtree(anchors_root())
+    assert console.run("verify") == 4
+    assert console.run("ledger", "checkpoint") == 0
+
+    for _ in range(2):
+        assert console.run("verify") == 0
+        assert f"the copies outside were gone and began anew at entry {SIZE}" in console.out
+        assert console.run("ledger", "checkpoint") == 0
+    assert console.json(0, "verify")["restored_at"] == [SIZE]
+    assert console.json(4, "verify", "--require-anchored")["restored_at"] == [SIZE]
+    assert f"entries 0 to {SIZE - 1}" in console.json(4, "verify", "--require-anchored")["message"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from sterling.kernel.anchors import Anchors, AnchorUnreadable, AnchorUnwritable, Pin, anchors_root, is_home_id
+from sterling.kernel.anchors import (
+    Anchors,
+    AnchorUnreadable,
+    AnchorUnwritable,
+    Mark,
+    Pin,
+    anchors_root,
+    is_home_id,
+)
 from sterling.kernel.checkpoint import Checkpoint, NoteMalformed, origin_of, sign_note
 from sterling.kernel.integrity import Forked, KeyUnknown, RolledBack
 from sterling.kernel.signing import SignatureInvalid, Signer, VerifierInvalid
@@ -220,6 +228,44 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         Anchors.open(HOME_ID, root=blocked).pin(VERIFIER, tmp_path)
 
     assert caught.value.code == "anchor.unwritable"
+
+
+def test_a_folder_that_is_gone_is_not_made_again_without_a_word(anchors: Anchors) -> None:
+    anchors.append(note(5))
+    for file in anchors.folder.iterdir():
+        file.unlink()
+    anchors.folder.rmdir()
+
+    with pytest.raises(AnchorUnwritable):
+        anchors.append(note(9))
+
+    assert not anchors.exists()
+
+
+def test_only_a_marked_note_may_go_back(anchors: Anchors) -> None:
+    anchors.append(note(9))
+    with pytest.raises(RolledBack):
+        anchors.append(note(5))
+
+    anchors.append(note(5), recovered=(4, "0" * 64))
+
+    assert anchors.latest_size() == 5 and anchors.latest() == note(5)
+    assert anchors.history() == [note(9), note(5)] and anchors.marks() == [Mark(1, 4, "0" * 64)]
+    anchors.append(note(6))
+    assert anchors.latest() == note(6) and anchors.history()[-1] == note(6)
+    with pytest.raises(RolledBack):
+        anchors.append(note(5))
+
+
+def test_a_crash_between_a_mark_and_latest_keeps_the_mark(anchors: Anchors) -> None:
+    anchors.append(note(9))
+    old = (anchors.folder / "latest").read_text()
+    anchors.append(note(5), recovered=(4, "0" * 64))
+    (anchors.folder / "latest").write_text(old)
+
+    assert anchors.latest_size() == 5 and anchors.latest() == note(5)
+    anchors.append(note(6))
+    assert anchors.latest_size() == 6
 
 
 def test_a_full_disk_is_named_and_keeps_the_note_before(

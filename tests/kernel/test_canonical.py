@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import random
+import shutil
 import struct
+import subprocess
+from pathlib import Path
 
 import pytest
 import rfc8785
@@ -99,6 +104,46 @@ def test_the_standards_own_document_gives_its_bytes() -> None:
             '"string":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'
         ).encode()
     )
+
+
+def drawn(chance: random.Random, depth: int = 0) -> Json:
+    """Any value that can be stored, the odd ones often."""
+    kind = chance.randrange(6 if depth < 5 else 4)
+    if kind == 0:
+        return chance.choice([None, True, False, 0, -1, 2**53 - 1, 1 - 2**53, 5e-324, 1e21, 1e-7, 0.1, -0.0])
+    if kind == 1:
+        return chance.randrange(-(10 ** chance.randrange(1, 16)), 10 ** chance.randrange(1, 16))
+    if kind == 2:
+        number = struct.unpack(">d", chance.randbytes(8))[0]
+        return number if math.isfinite(number) and not looks_like_a_large_integer(number) else 1.5
+    if kind == 3:
+        return text_of(chance)
+    if kind == 4:
+        return [drawn(chance, depth + 1) for _ in range(chance.randrange(4))]
+    return {text_of(chance): drawn(chance, depth + 1) for _ in range(chance.randrange(5))}
+
+
+def text_of(chance: random.Random) -> str:
+    top = chance.choice([0x20, 0x80, 0x2100, 0xD800, 0x110000])
+    points = (chance.randrange(top) for _ in range(chance.randrange(9)))
+    return "".join(chr(point) for point in points if not 0xD800 <= point <= 0xDFFF)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node as the other implementation")
+def test_ten_thousand_values_are_the_same_bytes_in_javascript() -> None:
+    chance = random.Random(20)
+    values = [drawn(chance) for _ in range(10_000)]
+    lines = "".join(json.dumps(value) + "\n" for value in values)  # Escaped, and in the order drawn.
+
+    script = Path(__file__).with_name("canonical.mjs")
+    done = subprocess.run(["node", script], input=lines.encode(), capture_output=True, check=True)
+
+    theirs = done.stdout.removesuffix(b"\n").split(b"\n")
+    assert len(theirs) == len(values) and len(set(theirs)) > 5_000
+    for value, expected in zip(values, theirs, strict=True):
+        assert canonical_bytes(value, floats=True) == expected
+        assert standalone_verify.canonical(value).encode() == expected
+        assert len(expected) > 64 * 1024 or parse_canonical(expected) == read_canonical(expected)
 
 
 def test_keys_are_ordered_by_utf_16_units_and_not_by_code_points() -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +52,28 @@ def test_a_signed_note_opens_with_its_verifier_string_or_key(signer: Signer, not
     assert open_note(note, [signer.verifier(ORIGIN)]) == CHECKPOINT
     assert open_note(note, [Verifier(ORIGIN, signer.public_key)]) == CHECKPOINT
     assert note_checkpoint(note) == CHECKPOINT
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl as the other implementation")
+@pytest.mark.parametrize("is_spoiled", [False, True])
+def test_another_program_verifies_our_note(
+    signer: Signer, note: str, tmp_path: Path, is_spoiled: bool
+) -> None:
+    """By the published recipe: text up to the empty line, a 4-byte key id, an Ed25519 signature."""
+    text, _, line = note.rpartition("\n\n")
+    name, _, rest = signer.verifier(ORIGIN).partition("+")
+    identity, _, key = rest.partition("+")
+    typed, signed = base64.b64decode(key), base64.b64decode(line.split(" ")[2])
+    assert hashlib.sha256(name.encode() + b"\n" + typed).digest()[:4] == signed[:4] == bytes.fromhex(identity)
+    spki = bytes.fromhex("302a300506032b6570032100") + typed[1:]  # RFC 8410's frame around a raw key.
+    (tmp_path / "key.der").write_bytes(spki)
+    (tmp_path / "text").write_text(text.replace("42", "43") + "\n" if is_spoiled else text + "\n")
+    (tmp_path / "signature").write_bytes(signed[4:])
+
+    command = "openssl pkeyutl -verify -pubin -keyform DER -inkey key.der -rawin -in text -sigfile signature"
+    done = subprocess.run(command.split(), cwd=tmp_path, capture_output=True, check=False)
+
+    assert (done.returncode == 0) == (not is_spoiled), done.stderr
 
 
 def test_signing_twice_gives_the_same_bytes(signer: Signer, note: str) -> None:

@@ -127,7 +127,7 @@ def test_a_lost_key_refuses_to_checkpoint(tmp_path: Path) -> None:
         file.chmod(0o644)
 
     with open_home(tmp_path / "home") as again, pytest.raises(KeyUnusable):
-        again.ledger._signer()
+        again.ledger._signer(again.ledger.connection())
 
 
 def test_the_default_home_follows_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

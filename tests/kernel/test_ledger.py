@@ -18,8 +18,9 @@ from sterling.kernel.canonical import canonical_bytes, parse_canonical
 from sterling.kernel.contracts import ContractUnknown, RecordInvalid
 from sterling.kernel.group import LedgerClosed
 from sterling.kernel.home import Home, init_home, open_home
+from sterling.kernel.integrity import TailMissing
 from sterling.kernel.lease_table import LeaseExpired
-from sterling.kernel.ledger import LedgerTailMissing, checkpoint_every
+from sterling.kernel.ledger import checkpoint_every
 from sterling.kernel.writer import StoreWriter
 from sterling.testing.clock import FakeClock
 
@@ -275,7 +276,7 @@ def test_a_log_shorter_than_its_anchor_refuses_to_be_written(tmp_path: Path) -> 
     connection.commit()
     connection.close()
 
-    with open_home(home.path) as cut, pytest.raises(LedgerTailMissing):
+    with open_home(home.path) as cut, pytest.raises(TailMissing):
         cut.ledger.commit(ended())
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 import pymerkle
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sterling.kernel import merkle
 from sterling.kernel.merkle import ProofInvalid, ProofRange
@@ -280,3 +283,68 @@ def test_a_proof_made_early_still_leads_to_the_early_root(tree: Grown) -> None:
 
     merkle.verify_inclusion(3, 10, tree.leaves[3], early, tree.root(10))
     merkle.verify_consistency(10, MANY, tree.root(10), tree.root(MANY), later)
+
+
+# Trees of any size, and proofs that nobody made
+
+
+class Sparse:
+    """The nodes of a tree whose leaf i is the hash of i; made when they are asked for."""
+
+    def get(self, level: int, position: int) -> bytes:
+        if level == 0:
+            return merkle.leaf_hash(hashlib.sha256(position.to_bytes(8, "big")).digest())
+        left = self.get(level - 1, 2 * position)
+        return merkle.node_hash(left, self.get(level - 1, 2 * position + 1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_proofs_of_any_size_lead_to_the_root_and_bent_ones_nowhere(data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, 700))
+    index, old = data.draw(st.integers(0, size - 1)), data.draw(st.integers(1, size))
+    tree = Sparse()
+    get = functools.lru_cache(None)(tree.get)
+    root, leaf = merkle.root(size, get), get(0, index)
+    path, grown = merkle.inclusion(index, size, get), merkle.consistency(old, size, get)
+    merkle.verify_inclusion(index, size, leaf, path, root)
+    merkle.verify_consistency(old, size, merkle.root(old, get), root, grown)
+
+    def bent(proof: list[bytes]) -> list[bytes]:
+        kind = data.draw(st.sampled_from(["flip", "drop", "repeat", "swap", "add"]))
+        odd = list(proof)
+        at = data.draw(st.integers(0, max(0, len(odd) - 1)))
+        if kind == "add" or not odd:
+            return [*odd, data.draw(st.binary(min_size=32, max_size=32))]
+        if kind == "drop":
+            del odd[at]
+        elif kind == "repeat":
+            odd.insert(at, odd[at])
+        elif kind == "swap" and len(odd) > 1:
+            odd[at], odd[at - 1] = odd[at - 1], odd[at]
+        else:
+            odd[at] = bytes([odd[at][0] ^ 1]) + odd[at][1:]
+        return odd
+
+    with pytest.raises(ProofInvalid):
+        merkle.verify_inclusion(index, size, leaf, bent(path), root)
+    with pytest.raises(ProofInvalid):
+        merkle.verify_consistency(old, size, merkle.root(old, get), root, bent(grown))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(-3, 2**64) | st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+    st.integers(-3, 2**64) | st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+    st.lists(st.binary(max_size=33), max_size=70),
+    st.binary(max_size=33),
+)
+def test_no_input_whatever_is_accepted_or_ends_in_a_defect(
+    first: object, second: object, proof: list[bytes], root: bytes
+) -> None:
+    for check in (
+        lambda: merkle.verify_inclusion(first, second, root, proof, b"\x01" * 32),  # type: ignore[arg-type]
+        lambda: merkle.verify_consistency(first, second, root, b"\x01" * 32, proof),  # type: ignore[arg-type]
+    ):
+        with pytest.raises((ProofInvalid, ProofRange)):
+            check()

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from google.protobuf import json_format
+from in_toto_attestation.v1 import statement_pb2
+from in_toto_attestation.v1.statement import Statement
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
+from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from sterling.kernel.canonical import CanonicalInvalid, Json, canonical_bytes
 from sterling.kernel.hashing import address_of
@@ -218,3 +226,38 @@ def test_a_signed_payload_that_is_no_json_is_refused(key: Signer, payload: bytes
 
     with pytest.raises(StatementInvalid):
         verify_statement(envelope, key.public_key)
+
+
+# The reference libraries
+
+
+def test_the_reference_library_reads_the_statement(envelope: dict[str, Json]) -> None:
+    parsed = json_format.Parse(base64.b64decode(envelope["payload"]), statement_pb2.Statement())
+    Statement.copy_from_pb(parsed).validate()
+
+    assert {each.name: each.digest["sha256"] for each in parsed.subject} == SUBJECTS
+    assert parsed.predicate_type == RECEIPT and parsed.predicate["task"] == "t-1"
+
+
+def test_the_reference_library_verifies_the_envelope_and_no_altered_one(
+    key: Signer, envelope: dict[str, Json]
+) -> None:
+    public = Ed25519PublicKey.from_public_bytes(key.public_key)
+    reference = SSlibKey.from_crypto(public, keyid=key.fingerprint)
+    assert Envelope.from_dict(copy.deepcopy(envelope)).verify([reference], 1)
+
+    payload = base64.b64decode(envelope["payload"])
+    changed = bytes([payload[0] ^ 1]) + payload[1:]
+    altered = {**copy.deepcopy(envelope), "payload": base64.b64encode(changed).decode()}
+    with pytest.raises(VerificationError):
+        Envelope.from_dict(altered).verify([reference], 1)
+
+
+def test_an_envelope_of_the_reference_library_is_an_envelope_of_ours(
+    key: Signer, envelope: dict[str, Json]
+) -> None:
+    theirs = Envelope(base64.b64decode(envelope["payload"]), PAYLOAD_TYPE, {})
+    theirs.sign(CryptoSigner(Ed25519PrivateKey.from_private_bytes(b"\x05" * 32)))
+
+    assert verify_statement(theirs.to_dict(), key.public_key)
+    assert theirs.to_dict()["signatures"][0]["sig"] == envelope["signatures"][0]["sig"]

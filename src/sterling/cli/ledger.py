@@ -1,9 +1,10 @@
-"""`sterling ledger`: head, entries, proofs and checkpoints."""
+"""`sterling ledger`: head, entries, proofs and checkpoints; comparing copies, and going on after a loss."""
 
 from __future__ import annotations
 
 import json
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from sterling.kernel.ledger import StoredEntry
 
 __all__ = ["EntryAbsent", "NotCheckpointed", "command"]
+
+_REASON_LETTERS_MIN = 10
 
 
 class EntryAbsent(SterlingError):
@@ -38,7 +41,7 @@ class NotCheckpointed(SterlingError):
 
 @click.group("ledger")
 def command() -> None:
-    """Head, entries, proofs and checkpoints."""
+    """Head, entries, proofs and checkpoints; comparing copies, and going on after a loss."""
 
 
 @command.command("head")
@@ -142,6 +145,53 @@ def prove(target: str, *, face: Face) -> None:
     face.present(
         result, contract="ledger.prove@1.0", text="\n".join([*lines, "", str(note).removesuffix("\n")])
     )
+
+
+@command.command("diff")
+@click.argument("a", type=click.Path(exists=True, path_type=Path))
+@click.argument("b", type=click.Path(exists=True, path_type=Path))
+@faces.options
+def diff(a: Path, b: Path, *, face: Face) -> None:
+    """Where two homes, ledger.db files or backups part. Exit 0 if they are equal, 1 if not."""
+    from sterling.kernel.ledger_diff import first_difference
+
+    found = first_difference(a, b)
+    sides = {
+        name: {"path": str(path), "size": side.size, "head": side.head}
+        for name, path, side in (("a", a, found.a), ("b", b, found.b))
+    }
+    result = {"first_difference": found.index, "relation": found.relation, "columns": list(found.columns)}
+    text = {
+        "equal": f"equal: {found.a.size} entries",
+        "a-begins-b": f"the first is the beginning of the second, which goes on at entry {found.index}",
+        "b-begins-a": f"the second is the beginning of the first, which goes on at entry {found.index}",
+        "parted": f"they part at entry {found.index}: {', '.join(found.columns)}",
+    }[found.relation]
+    text += "".join(f"\n  {name} {side['size']} entries, head {side['head']}" for name, side in sides.items())
+    face.present(result | sides, contract="ledger.diff@1.0", text=text, exit=int(found.index is not None))
+
+
+@command.command("recover")
+@click.option("--accept-loss", is_flag=True, required=True, help="Say that you know entries are gone.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; it stays in the log for ever.")
+@faces.options
+def recover(accept_loss: bool, reason: str, *, face: Face) -> None:
+    """Go on with a restored log that is older than its anchor, and admit what it lost.
+
+    Restore the newest backup first. The loss is told by every later `sterling verify`.
+    """
+    from sterling.kernel.recover import recover_log
+
+    if not accept_loss:
+        raise click.UsageError("expected --accept-loss: what is gone stays gone")
+    if len(reason.strip()) < _REASON_LETTERS_MIN:
+        raise click.UsageError(f"expected a reason of at least {_REASON_LETTERS_MIN} letters")
+    with face.open_home() as home:
+        done = recover_log(home, reason=reason.strip())
+    lost = done.payload["lost"]
+    text = f"recovered: entries {lost['from']} to {lost['to']} are lost, admitted at entry {done.entry}"
+    result = {"entry": done.entry, "note": done.note, **done.payload}
+    face.present(result, contract="ledger.recover@1.0", text=text)
 
 
 def _entry(home: Home, target: str) -> StoredEntry:

@@ -42,9 +42,23 @@ COMMANDS: tuple[Row, ...] = (
     Row(
         "ledger",
         "ledger",
-        "Head, entries, proofs and checkpoints.",
-        ("ledger.head", "ledger.show", "ledger.checkpoint", "ledger.prove"),
+        "Head, entries, proofs, checkpoints; compare, recover.",
+        (
+            "ledger.head",
+            "ledger.show",
+            "ledger.checkpoint",
+            "ledger.prove",
+            "ledger.diff",
+            "ledger.recover",
+        ),
         "sterling ledger head",
+    ),
+    Row(
+        "keys",
+        "keys",
+        "Who signs: list, rotate, revoke, persons' keys.",
+        ("keys.list", "keys.rotated", "keys.revoked", "keys.made"),
+        "sterling keys list",
     ),
     Row("run", "run", "Runs of every pack, one shape.", ("run.list", "view.run"), "sterling run list"),
     Row(

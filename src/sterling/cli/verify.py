@@ -14,13 +14,14 @@ from sterling.cli.face import Face
 
 __all__ = ["command", "render"]
 
-_CONTRACT = "verify.result@1.0"
+_CONTRACT = "verify.result@2.0"
 
 
 @click.command("verify")
 @click.argument("target", required=False, metavar="[PATH|RUN]")
 @click.option("--blobs", is_flag=True, help="Hash every stored byte again.")
 @click.option("--deep", is_flag=True, help="Check records, contracts, leases and derived tables too.")
+@click.option("--full", is_flag=True, help="Everything: --blobs and --deep, from the first entry on.")
 @click.option(
     "--anchor",
     "anchor_files",
@@ -36,6 +37,7 @@ def command(
     target: str | None,
     blobs: bool,
     deep: bool,
+    full: bool,
     anchor_files: tuple[Path, ...],
     pin: str | None,
     require_anchored: bool,
@@ -55,8 +57,8 @@ def command(
     path = face.home_path if target is None or run is not None else Path(target)
     found = verify_home(
         path,
-        blobs=blobs or run is not None,
-        deep=deep or run is not None,
+        blobs=blobs or full or run is not None,
+        deep=deep or full or run is not None,
         notes=[_note(file) for file in anchor_files],
         pin=_pin(pin),
         require_anchored=require_anchored,
@@ -77,18 +79,33 @@ def render(result: dict[str, Any]) -> str:
         counts += f", {result['blobs']['checked']} blobs"
     if result["run"] is not None:
         counts += f", {result['run']['checked']} claims of {plain.text(result['run']['id'])}"
+    scars = [f"  {_loss(each)}" for each in result["losses"]]
+    scars += [
+        f"  the copies outside were gone and began anew at entry {index}:"
+        " what came before is vouched for only by copies kept elsewhere"
+        for index in result["restored_at"]
+    ]
     if result["verdict"] == "ok":
-        return f"ok {counts}"
+        return "\n".join([f"ok {counts}", *scars])
     bad = result["first_bad"]
     where = "" if bad is None else f" {_place(bad['low'], bad['high'])}"
     lines = [
         f"{result['verdict']}{where}: {result['code']}",
         f"  {plain.text(result['message'])}",
         f"  {counts}",
+        *scars,
     ]
     if result["run"] is not None:
         lines += [f"  {plain.text(problem)}" for problem in result["run"]["problems"]]
     return "\n".join([*lines, f"next: {result['hint']}"])
+
+
+def _loss(loss: dict[str, Any]) -> str:
+    """An accepted loss in one line, whatever the log says of it."""
+    lost = loss.get("lost")
+    lost = lost if isinstance(lost, dict) else {}
+    span = plain.text(f"entries {lost.get('from')} to {lost.get('to')}")
+    return f"lost {span}, admitted at entry {loss['entry']}: {plain.text(str(loss.get('reason', '')))}"
 
 
 def _place(low: int | None, high: int | None) -> str:

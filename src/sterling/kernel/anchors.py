@@ -11,6 +11,11 @@ The folder, not the home, says which notes exist, so editing the home cannot dro
 one. `append` refuses a note that is older than, or another than, what is there:
 the home was rolled back or forked, and a copy that follows it would hide that.
 
+One line may go back: where a key holder accepted a loss, recover.py appends a note
+marked `recovered`, naming the entry that admits it. Whether that entry is there,
+and signed, is for every verifier to check; without it the notes before the mark
+stay proof of the loss.
+
 A line of the history that a crash tore off is moved to `history.torn` by the
 next append and ignored by readers; the note it belonged to was acknowledged by
 nobody.
@@ -22,7 +27,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +37,10 @@ import platformdirs
 from sterling.kernel.checkpoint import Checkpoint, NoteMalformed, note_checkpoint, open_note
 from sterling.kernel.errors import EXIT_CANNOT_JUDGE, SterlingError
 from sterling.kernel.integrity import Forked, KeyUnknown, RolledBack
-from sterling.kernel.signing import VerifierInvalid, parse_verifier
+from sterling.kernel.key_history import KeyChange, KeyHistory
+from sterling.kernel.signing import Verifier, VerifierInvalid, parse_verifier
 
-__all__ = ["AnchorUnreadable", "AnchorUnwritable", "Anchors", "Pin", "anchors_root", "is_home_id"]
+__all__ = ["AnchorUnreadable", "AnchorUnwritable", "Anchors", "Mark", "Pin", "anchors_root", "is_home_id"]
 
 _TAIL_BYTES = 64 * 1024  # More than one line: a note has at most 16 KiB.
 _HOME_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
@@ -61,6 +67,15 @@ class Pin:
 
     verifier: str
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a history goes on after a loss: the note at `position` covers `entry`, which admits it."""
+
+    position: int
+    entry: int
+    hash: str
 
 
 def anchors_root() -> Path:
@@ -153,38 +168,62 @@ class Anchors:
             ) from problem
         return pin
 
-    def append(self, note: str) -> None:
+    def append(
+        self,
+        note: str,
+        changes: Iterable[KeyChange] = (),
+        *,
+        recovered: tuple[int, str] | None = None,
+    ) -> None:
         """Add a note, durably: first to the history, then as the latest.
 
+        `changes` are the log's entries about its `ledger` keys: they lead from the
+        pinned key to the one that must have signed a note of this size.
+        `recovered` is the index and the hash of the `ledger.recovered` entry under
+        the note; only a note marked so may be older than the newest one.
+
         Errors: RolledBack or Forked when the note does not follow the newest one,
-                KeyUnknown and SignatureInvalid when the pinned key did not sign it,
+                KeyUnknown and SignatureInvalid when that key did not sign it,
                 AnchorUnwritable, AnchorUnreadable.
         Cost:   three file syncs.
         """
-        pin = self.read_pin()
-        checkpoint = note_checkpoint(note) if pin is None else open_note(note, [pin.verifier])
+        if not self.exists():
+            # Made again without a word it would hide that every copy is gone; see `restore_pin`.
+            raise AnchorUnwritable(f"expected the folder {self.folder}, found none", folder=str(self.folder))
+        pin, checkpoint = self.read_pin(), note_checkpoint(note)
+        if pin is not None:
+            open_note(note, [self._key_at(parse_verifier(pin.verifier), checkpoint.size, changes)])
         with self._writing():
-            newest = self._newest()
-            if newest is not None:
+            newest = self.newest()
+            mark = {} if recovered is None else {"recovered": {"entry": recovered[0], "hash": recovered[1]}}
+            if newest is not None and not mark:
                 _check_follows(newest, checkpoint)
-            if newest != checkpoint:
-                self._append_line(json.dumps({"note": note}, ensure_ascii=False))
+            if newest != checkpoint or mark:
+                self._append_line(json.dumps({"note": note, **mark}, ensure_ascii=False))
             self._replace("latest", note)
+
+    def _key_at(self, pinned: Verifier, size: int, changes: Iterable[KeyChange]) -> Verifier:
+        history = KeyHistory(self.home_id, {"ledger": pinned.public_key})
+        for change in changes:
+            history.observe(*change)
+        key = history.key_at("ledger", size)
+        assert key is not None, "a history that begins with a key has one at any size"
+        return Verifier(pinned.name, key)
 
     def latest(self) -> str | None:
         """The newest note, or None.
 
         Errors: AnchorUnreadable.
         """
-        notes = self.history()
-        return max(notes, key=_size_of) if notes else None
+        notes, marks = self.history(), self.marks()
+        return max(notes[marks[-1].position if marks else 0 :], key=_size_of, default=None)
 
     def latest_size(self) -> int | None:
         """The size of the newest note, or None. Signatures are not checked here.
 
         Errors: AnchorUnreadable.
         """
-        newest = self._newest()
+        newest = self.newest()
         return None if newest is None else newest.size
 
     def history(self) -> list[str]:
@@ -192,19 +231,29 @@ class Anchors:
 
         Errors: AnchorUnreadable.
         """
-        notes = [_note_of(line, self.folder) for line in self._lines()]
+        notes = [_parsed_line(line, self.folder)[0] for line in self._lines()]
         newest = self._read("latest")
         if newest is not None and newest not in notes:
             notes.append(newest)
         return notes
 
-    def _newest(self) -> Checkpoint | None:
-        """The newest checkpoint, from the last line of the history and the latest."""
+    def marks(self) -> list[Mark]:
+        """Every place where the history goes on after an accepted loss.
+
+        Errors: AnchorUnreadable.
+        """
+        lines = enumerate(_parsed_line(line, self.folder)[1] for line in self._lines())
+        return [Mark(position, *named) for position, named in lines if named is not None]
+
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint, from the last line of the history and the latest; signatures unchecked.
+
+        Errors: AnchorUnreadable.
+        """
         last = self._last_line()
-        notes = [_note_of(last, self.folder)] if last else []
-        latest = self._read("latest")
-        if latest is not None:
-            notes.append(latest)
+        note, mark = _parsed_line(last, self.folder) if last else (None, None)
+        latest = self._read("latest") if mark is None else None  # After a mark it may still be the lost one.
+        notes = [each for each in (note, latest) if each is not None]
         return max((_parsed(note, self.folder) for note in notes), key=lambda each: each.size, default=None)
 
     def _lines(self) -> list[str]:
@@ -289,10 +338,13 @@ def _check_follows(newest: Checkpoint, checkpoint: Checkpoint) -> None:
         )
 
 
-def _note_of(line: str, folder: Path) -> str:
+def _parsed_line(line: str, folder: Path) -> tuple[str, tuple[int, str] | None]:
+    """The note of a line, and the entry that it names when it is marked."""
     try:
-        return str(json.loads(line)["note"])
-    except (ValueError, TypeError, KeyError, RecursionError) as problem:
+        content = json.loads(line)
+        mark = content.get("recovered")
+        return str(content["note"]), None if mark is None else (int(mark["entry"]), str(mark["hash"]))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
         raise AnchorUnreadable(
             f"expected a note a line in {folder / 'history.jsonl'}, found other text"
         ) from problem

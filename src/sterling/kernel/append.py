@@ -12,7 +12,17 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from sterling.kernel import lease_table, merkle
-from sterling.kernel.batch import Actor, Batch, Draft, Fence, FenceHolds, NewestIs, Precondition, RecordAbsent
+from sterling.kernel.batch import (
+    Actor,
+    Batch,
+    Draft,
+    Fence,
+    FenceHolds,
+    NewestIs,
+    Precondition,
+    RecordAbsent,
+    SizeIs,
+)
 from sterling.kernel.canonical import TooLarge, canonical_bytes
 from sterling.kernel.chain import GENESIS, seal
 from sterling.kernel.clock import Clock
@@ -146,6 +156,11 @@ class Appender:
             leases.append(row)
             for draft in drafts:
                 self._append_own(replace(draft, run=batch.run, actor=batch.actor), now_us)
+        for condition in batch.conditions:
+            # Asked last: a clock that fell and a lease put entries of their own before the drafts.
+            if isinstance(condition, SizeIs) and condition.size != self._state.size:
+                found = self._state.size
+                raise PreconditionFailed(f"expected {condition.size} entries, found {found}", found=found)
         fences = tuple(Fence(c.lease, c.token) for c in batch.conditions if isinstance(c, FenceHolds))
         for draft, payload in prepared.drafts:
             self._append(draft, payload, now_us, fences)

@@ -25,6 +25,7 @@ __all__ = [
     "Operation",
     "Precondition",
     "RecordAbsent",
+    "SizeIs",
 ]
 
 
@@ -73,7 +74,14 @@ class RecordAbsent:
     id: str
 
 
-Precondition = FenceHolds | NewestIs | RecordAbsent
+@dataclass(frozen=True, slots=True)
+class SizeIs:
+    """The batch's first draft gets exactly this index: the log has as many entries when it is written."""
+
+    size: int
+
+
+Precondition = FenceHolds | NewestIs | RecordAbsent | SizeIs
 
 
 class LeaseVerb(StrEnum):

@@ -36,6 +36,7 @@ from sterling.kernel.leases import Leases
 from sterling.kernel.ledger import Ledger
 from sterling.kernel.pressure import Pressure, RoomLimits, pressure
 from sterling.kernel.records import Records
+from sterling.kernel.signing_keys import key_in_force, put_entered_keys_in_place
 from sterling.kernel.spool import Drained, Spool
 from sterling.kernel.store_sqlite import (
     HOME_VERSION,
@@ -142,7 +143,7 @@ class Home:
             blobs=self.blobs,
             contracts=self.contracts,
             anchors=self.anchors,
-            signer=lambda: load_key(path / "keys", "ledger"),
+            signer=lambda connection: key_in_force(path / "keys", "ledger", connection),
             clock=clock,
             wait_ms=int(config.get("store.wait_ms_max")),
             lag=(int(config.get("anchor.lag_entries_max")), int(config.get("anchor.lag_s_max"))),
@@ -269,6 +270,8 @@ def open_home(
     home_id, version, demo = _read_identity(path / "ledger.db")
     if version > HOME_VERSION:
         raise HomeTooNew(f"expected home version {HOME_VERSION} at most, found {version}")
+    if not read_only:
+        put_entered_keys_in_place(path)
     return Home(
         path, home_id=home_id, demo=demo, config=config, clock=clock or SystemClock(), read_only=read_only
     )

@@ -1,8 +1,8 @@
 """What can be wrong with a ledger, one class a code.
 
 `chain.py` names the two breaks a chain can see alone; these need a signature, a
-tree, an outside copy or the blobs beside the ledger. `ledger.py`, `home.py` and
-`records.py` declare three more that they raise themselves. A `Verification`
+tree, an outside copy or the blobs beside the ledger. `home.py` and `records.py`
+declare two more that they raise themselves. A `Verification`
 carries the codes of all of them.
 """
 
@@ -22,6 +22,7 @@ __all__ = [
     "ProjectionAltered",
     "RolledBack",
     "RootMismatch",
+    "TailMissing",
     "TimeUnexplained",
 ]
 
@@ -30,7 +31,15 @@ class RolledBack(SterlingError):
     """The log is an older state of itself: it ends at a checkpoint that was once the newest."""
 
     code = "integrity.rolled-back"
-    hint = "Stop writing. Put back the newest copy of the home, then run `sterling verify`."
+    hint = "Put back the newest copy of the home. If this is the newest: `sterling ledger recover --help`."
+    exit = EXIT_BROKEN
+
+
+class TailMissing(SterlingError):
+    """The log is shorter than, or other than, what its anchor remembers."""
+
+    code = "integrity.tail-missing"
+    hint = "Do not write. Restore the newest backup; if it is older: `sterling ledger recover --help`."
     exit = EXIT_BROKEN
 
 

@@ -1,8 +1,10 @@
 """Key files: one Ed25519 key a purpose, readable by its owner alone.
 
 `<purpose>.key` holds the secret and says what it is for, so that a file under
-another name is refused. `<purpose>.pub` holds the public half for whoever
-checks; it is a convenience of the home and proves nothing about it.
+another name is refused. `<purpose>.pub` holds the public half of the *first* key
+of the purpose, where its history begins; it is a convenience of the home and
+proves nothing about it. `<purpose>.next.key` is a key that a rotation is about to
+put in place; `key_change.py` says when.
 
 A key file that is a link, belongs to somebody else, can be read by others, or
 says another purpose is `keys.unusable`. Nothing here prints a secret.
@@ -14,18 +16,27 @@ import base64
 import binascii
 import json
 import os
-import re
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sterling.kernel.errors import SterlingError
+from sterling.kernel.key_history import is_purpose
 from sterling.kernel.signing import PUBLIC_KEY_BYTES, Signer
 
-__all__ = ["KeyUnusable", "load_key", "load_public_key", "make_key"]
+__all__ = [
+    "KeyUnusable",
+    "load_key",
+    "load_next_key",
+    "load_public_key",
+    "make_key",
+    "make_next_key",
+    "put_next_key_in_place",
+]
 
 _FORMAT = "sterling/key/1"
-_PURPOSE = re.compile(r"ledger|attest|witness|person:[a-z0-9][a-z0-9._-]{0,63}")
 _SEED_BYTES = 32
 _FILE_BYTES_MAX = 4096
 
@@ -42,23 +53,10 @@ def make_key(folder: Path, purpose: str) -> Signer:
 
     Errors: KeyUnusable when a key of that purpose exists or the folder cannot be written.
     """
-    signer_seed = secrets.token_bytes(_SEED_BYTES)
-    signer = Signer(_checked(purpose), signer_seed)
-    public = _base64(signer.public_key)
-    content = {"format": _FORMAT, "private": _base64(signer_seed), "public": public, "purpose": purpose}
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_new(_path(folder, purpose, "key"), json.dumps(content, sort_keys=True) + "\n")
-        _write_new(_path(folder, purpose, "pub"), public + "\n")
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as problem:
-        raise KeyUnusable(
-            f"expected to write a new {purpose} key in {folder}, found: {problem.strerror}", purpose=purpose
-        ) from problem
+    signer, text = _fresh(purpose)
+    with writing(folder, purpose):
+        write_new(key_path(folder, purpose, "key"), text)
+        write_new(key_path(folder, purpose, "pub"), _base64(signer.public_key) + "\n")
     return signer
 
 
@@ -67,8 +65,49 @@ def load_key(folder: Path, purpose: str) -> Signer:
 
     Errors: KeyUnusable.
     """
-    path = _path(folder, _checked(purpose), "key")
-    content = _read_private(path, purpose)
+    return _load(key_path(folder, _checked(purpose), "key"), purpose)
+
+
+def make_next_key(folder: Path, purpose: str) -> Signer:
+    """Write a fresh key beside the one in force, durably, in place of a next key that came to nothing.
+
+    Errors: KeyUnusable.
+    """
+    signer, text = _fresh(purpose)
+    path = key_path(folder, purpose, "next.key")
+    growing = path.with_suffix(f".{secrets.token_hex(4)}.incoming")
+    with writing(folder, purpose):
+        write_new(growing, text)
+        growing.replace(path)
+    return signer
+
+
+def load_next_key(folder: Path, purpose: str) -> Signer | None:
+    """The next key of a purpose, or None when there is none.
+
+    Errors: KeyUnusable.
+    """
+    path = key_path(folder, _checked(purpose), "next.key")
+    try:
+        return _load(path, purpose) if os.path.lexists(path) else None
+    except KeyUnusable:
+        if os.path.lexists(path):
+            raise
+        return None  # It was put in place at this very moment.
+
+
+def put_next_key_in_place(folder: Path, purpose: str) -> None:
+    """Let the next key take the place of the one in force, whose secret is gone with that.
+
+    ADR 14: a secret that signs nothing any more would only serve a thief.
+    Errors: KeyUnusable.
+    """
+    with writing(folder, purpose), suppress(FileNotFoundError):  # Missing: another process was first.
+        key_path(folder, _checked(purpose), "next.key").replace(key_path(folder, purpose, "key"))
+
+
+def _load(path: Path, purpose: str) -> Signer:
+    content = read_private(path, purpose)
     try:
         parsed = json.loads(content)
         form, stated = parsed["format"], parsed["purpose"]
@@ -92,7 +131,7 @@ def load_public_key(folder: Path, purpose: str) -> bytes | None:
     never to trust it.
     """
     try:
-        text = _path(folder, _checked(purpose), "pub").read_bytes()[:_FILE_BYTES_MAX].strip()
+        text = key_path(folder, _checked(purpose), "pub").read_bytes()[:_FILE_BYTES_MAX].strip()
         data = base64.b64decode(text, validate=True)
     except (OSError, ValueError, binascii.Error):
         return None
@@ -100,16 +139,41 @@ def load_public_key(folder: Path, purpose: str) -> bytes | None:
 
 
 def _checked(purpose: str) -> str:
-    if not _PURPOSE.fullmatch(purpose):
+    if not is_purpose(purpose):
         raise KeyUnusable(f"expected ledger, attest, witness or person:NAME, found {purpose[:80]!r}")
     return purpose
 
 
-def _path(folder: Path, purpose: str, suffix: str) -> Path:
+def key_path(folder: Path, purpose: str, suffix: str) -> Path:
     return folder / f"{purpose.replace(':', '-')}.{suffix}"
 
 
-def _write_new(path: Path, text: str) -> None:
+def _fresh(purpose: str) -> tuple[Signer, str]:
+    """A new key and what its file says."""
+    seed = secrets.token_bytes(_SEED_BYTES)
+    signer = Signer(_checked(purpose), seed)
+    halves = {"private": _base64(seed), "public": _base64(signer.public_key)}
+    return signer, json.dumps({"format": _FORMAT, "purpose": purpose} | halves, sort_keys=True) + "\n"
+
+
+@contextmanager
+def writing(folder: Path, purpose: str) -> Iterator[None]:
+    """Make the folder, sync it afterwards, and name what the disk refuses."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as problem:
+        raise KeyUnusable(
+            f"expected to write a {purpose} key in {folder}, found: {problem.strerror}", purpose=purpose
+        ) from problem
+
+
+def write_new(path: Path, text: str) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
         os.fchmod(file.fileno(), 0o600)
@@ -118,7 +182,7 @@ def _write_new(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _read_private(path: Path, purpose: str) -> bytes:
+def read_private(path: Path, purpose: str) -> bytes:
     """The bytes of a key file, once its kind, owner and mode are what they must be."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -23,7 +23,8 @@ from sterling.kernel.checkpoint import origin_of
 from sterling.kernel.clock import Clock
 from sterling.kernel.contracts import Contracts
 from sterling.kernel.group import Committer, LedgerClosed
-from sterling.kernel.signing import Signer
+from sterling.kernel.keys import load_public_key
+from sterling.kernel.signing import Signer, verifier_text
 from sterling.kernel.store_sqlite import (
     EntryRow,
     connect_reader,
@@ -33,17 +34,17 @@ from sterling.kernel.store_sqlite import (
     read_size,
 )
 from sterling.kernel.turn import Turn
-from sterling.kernel.writer import LedgerTailMissing, StoreWriter, checkpoint_every
+from sterling.kernel.writer import StoreWriter, checkpoint_every
 
-__all__ = ["Ledger", "LedgerTailMissing", "PreconditionFailed", "Receipt", "StoredEntry", "checkpoint_every"]
+__all__ = ["Ledger", "PreconditionFailed", "Receipt", "StoredEntry", "checkpoint_every"]
 
 PAYLOAD_BYTES_MAX = 32 * 1024
 
 
 class SignerSource(Protocol):
-    """Gives the key that signs checkpoints, loaded when it is first needed."""
+    """Gives the key that signs checkpoints over what a connection sees."""
 
-    def __call__(self) -> Signer: ...
+    def __call__(self, connection: sqlite3.Connection) -> Signer: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,9 @@ class Ledger:
         if self._read_only:
             raise LedgerClosed("expected a home opened for writing, found it opened read-only")
         if not self._anchors.exists():
-            self._anchors.restore_pin(
-                self._signer().verifier(origin_of(self._home_id)), self._path.parent.resolve()
-            )
+            folder = self._path.parent
+            first = load_public_key(folder / "keys", "ledger") or self._signer(self._reader()).public_key
+            self._anchors.restore_pin(verifier_text(origin_of(self._home_id), first), folder.resolve())
             self.commit(Batch(drafts=[Draft("anchor.restored", {"home_id": self._home_id})]))
         self.commit(Batch(note=True))
         note = self.newest_note()

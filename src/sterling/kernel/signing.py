@@ -28,7 +28,9 @@ __all__ = [
     "fingerprint_of",
     "is_key_name",
     "key_id",
+    "parse_signature",
     "parse_verifier",
+    "signature_text",
     "verifier_text",
     "verify_signature",
 ]
@@ -143,6 +145,20 @@ def parse_verifier(text: str) -> Verifier:
     if verifier_text(name, verifier.public_key) != text.strip():
         raise VerifierInvalid(f"expected the id of the key to fit it, found {text[:120]!r}")
     return verifier
+
+
+def signature_text(signature: bytes) -> str:
+    """A signature in base64."""
+    return base64.b64encode(signature).decode("ascii")
+
+
+def parse_signature(text: object) -> bytes:
+    """The 64 bytes of a signature in base64; no bytes for anything else, another spelling included."""
+    try:
+        data = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
+    except ValueError:
+        return b""
+    return data if len(data) == SIGNATURE_BYTES and signature_text(data) == text else b""
 
 
 def verify_signature(public_key: bytes, signature: bytes, message: bytes) -> None:

@@ -45,6 +45,7 @@ TYPES = {"v": int, "at_us": int, "actor": dict} | dict.fromkeys(TEXTS, str)
 REQUIRED = {"v", "kind", "at_us", "actor", "payload"}
 FIELDS = REQUIRED | {"contract", "subject", "run", "step", "fence", "trace"}
 HEX64 = re.compile(r"[0-9a-f]{64}")
+PURPOSE = re.compile(r"ledger|attest|witness|person:[a-z0-9][a-z0-9._-]{0,63}")
 HOME_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
 KEY_NAME = re.compile(r"[\x21-\x2a\x2c-\x7e]{1,200}")
 NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -174,11 +175,8 @@ class Note:
     def signed_by(self, key: Key) -> bool:
         """Whether a line claims this key; ValueError when a claim is false."""
         claims = [line[2] for line in self.signatures if line[:2] == (key.name, key.id)]
-        for signature in claims if CAN_CHECK_SIGNATURES else []:
-            try:
-                Ed25519PublicKey.from_public_bytes(key.public).verify(signature, self.message)
-            except InvalidSignature as problem:
-                raise ValueError("the signature is not of this key") from problem
+        for signature in claims:
+            check_signature(key.public, signature, self.message)
         return bool(claims)
 
 
@@ -197,6 +195,15 @@ class Key:
         if not KEY_NAME.fullmatch(name) or typed[0] != 1 or cls(name, typed[1:]).id.hex() != identity:
             raise ValueError("no verifier string, or its id does not fit its key")
         return cls(name, typed[1:])
+
+
+def check_signature(public: bytes, signature: bytes, message: bytes) -> None:
+    """ValueError when it is not of this key; without `cryptography` anything passes, and costs exit 0."""
+    if CAN_CHECK_SIGNATURES:
+        try:
+            Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+        except InvalidSignature as problem:
+            raise ValueError("the signature is not of this key") from problem
 
 
 def exact_base64(text: str, length: int) -> bytes:
@@ -224,16 +231,20 @@ def read_pin(folder: Path) -> tuple[Key, str] | None:
         raise ValueError(f"the pin in {folder} cannot be read") from problem
 
 
-def read_history(folder: Path) -> list[str]:
-    """Every remembered note; a torn last line does not count, the latest always does."""
-    history, latest, notes = folder / "history.jsonl", folder / "latest", list[str]()
+def read_history(folder: Path) -> list[tuple[str, Any]]:
+    """Every remembered note with its mark; a torn last line does not count, the latest always does."""
+    history, latest, notes = folder / "history.jsonl", folder / "latest", list[tuple[str, Any]]()
     try:
         if history.exists():
             lines = history.read_bytes().decode("utf-8").split("\n")[:-1]
-            notes = [str(json.loads(line)["note"]) for line in lines if line]
-        if latest.exists():
-            notes.append(latest.read_bytes().decode("utf-8"))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
+            for content in (json.loads(line) for line in lines if line):
+                mark = content.get("recovered")
+                mark = None if mark is None else (int(mark["entry"]), str(mark["hash"]))
+                notes.append((str(content["note"]), mark))
+        newest = latest.read_bytes().decode("utf-8") if latest.exists() else None
+        if newest is not None and newest not in [note for note, _ in notes]:
+            notes.append((newest, None))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise ValueError(f"the copies in {folder} cannot be read") from problem
     return notes
 
@@ -260,11 +271,82 @@ def own_key(home: Path, origin: str) -> Key | None:
     return Key(origin, data) if len(data) == 32 else None
 
 
+class KeyChanges:
+    """Which key is in force for each purpose; it begins with the first `ledger` key and follows rotations."""
+
+    ROTATED = {"purpose": str, "old": str, "new": str, "from_index": int, "reason": str} | dict.fromkeys(
+        ("by_old", "by_new"), str
+    )
+    REVOKED = {"purpose": str, "key": str, "from_index": int, "reason": str} | dict.fromkeys(
+        ("by", "signature"), str
+    )
+
+    def __init__(self, home_id: str, first: bytes) -> None:
+        self.home_id = home_id
+        self.current = {"ledger": first.hex()}
+        self.purposes = {first.hex(): "ledger"}
+        self.revoked: set[str] = set()
+
+    def follow(self, index: int, body: dict[str, Any]) -> None:
+        """Take in a `key.rotated` or `key.revoked`; ValueError when it may not stand where it stands."""
+        is_rotation, change = body["kind"] == "key.rotated", body["payload"]
+        types = self.ROTATED if is_rotation else self.REVOKED
+        if not isinstance(change, dict) or {name: type(value) for name, value in change.items()} != types:
+            raise ValueError("it is not shaped like a change of keys")
+        purpose, start = change["purpose"], change["from_index"]
+        hexes = [change[name] for name in ("old", "new", "key", "by") if name in change]
+        signatures = {
+            name: exact_base64(change[name], 64)
+            for name in ("by_old", "by_new", "signature")
+            if name in change
+        }
+        if not all(HEX64.fullmatch(text) for text in hexes) or not PURPOSE.fullmatch(purpose):
+            raise ValueError("it names no keys or no purpose")
+        if body.get("subject") != f"key/{purpose}" or start < 0:
+            raise ValueError("its subject is not its purpose, or it begins nowhere")
+        if is_rotation:
+            self.rotate(index, change, signatures)
+        else:
+            self.revoke(index, change, signatures)
+
+    def rotate(self, index: int, change: dict[str, Any], signatures: dict[str, bytes]) -> None:
+        purpose, old, new = change["purpose"], change["old"], change["new"]
+        if change["from_index"] != index or self.current.get(purpose, old) != old or new in self.purposes:
+            raise ValueError("it does not lead from the key in force, at this entry, to a new key")
+        if self.purposes.get(old, purpose) != purpose or old in self.revoked or old == new:
+            raise ValueError("its old key cannot pass anything on")
+        message = self.message("key-rotation", change, ("purpose", "old", "new", "from_index"))
+        check_signature(bytes.fromhex(old), signatures["by_old"], message)
+        check_signature(bytes.fromhex(new), signatures["by_new"], message)
+        self.current[purpose] = new
+        self.purposes |= {old: purpose, new: purpose}
+
+    def revoke(self, index: int, change: dict[str, Any], signatures: dict[str, bytes]) -> None:
+        purpose, key, start = change["purpose"], change["key"], change["from_index"]
+        if start > index or (purpose == "ledger" and start != index):
+            raise ValueError("it begins at another entry than it may")
+        if self.purposes.get(key, purpose) != purpose:
+            raise ValueError("its key is for something else")
+        if purpose in ("ledger", "attest") and self.current.get(purpose) == key:
+            raise ValueError("its key is in force")
+        if change["by"] != self.current["ledger"]:
+            raise ValueError("it is not by the ledger key in force")
+        message = self.message("key-revocation", change, ("purpose", "key", "from_index"))
+        check_signature(bytes.fromhex(change["by"]), signatures["signature"], message)
+        self.purposes[key] = purpose
+        self.revoked.add(key)
+
+    def message(self, name: str, change: dict[str, Any], fields: tuple[str, ...]) -> bytes:
+        signed = {field: change[field] for field in fields} | {"home_id": self.home_id}
+        return f"sterling/{name}/1\0{canonical(signed)}".encode()
+
+
 class Log:
     """One pass over the tables of a home."""
 
     def __init__(self, database: sqlite3.Connection, home_id: str, key: Key | None) -> None:
         self.database, self.home_id, self.key = database, home_id, key
+        self.keys = None if key is None else KeyChanges(home_id, key.public)
         self.origin = f"sterling/{home_id}"
         self.size, self.head, self.at_us = 0, bytes(32), 0
         self.tree, self.nodes_seen = Tree(), 0
@@ -272,23 +354,83 @@ class Log:
         self.good, self.checkpoints = 0, 0
         self.anchored_to: int | None = None
         self.has_copies, self.unread = False, list[str]()
-        self.anchors: dict[int, list[tuple[bytes, bool]]] = {}  # size: (root, must be stored)
+        self.anchors: dict[int, list[tuple[Note, bool]]] = {}  # size: (note, must be stored)
         self.strangers: list[tuple[str, str]] = []
+        self.admitting: list[Note] = []  # Notes whose mark leaves others out.
+        self.losses: list[Answer] = []
+        self.restored_at: list[int] = []
         self.blobs: dict[str, int] = {}
         self.documents: dict[str, int] = {}
 
-    def remember(self, text: str, *, must_be_stored: bool) -> None:
-        """Take an outside note into account."""
+    def read_note(self, text: str) -> Note | None:
+        """An outside note; anything else is counted and gives None. Its key is judged at its size."""
         try:
-            note = Note(text)
-            if self.key is not None and not note.signed_by(self.key):
+            return Note(text)
+        except ValueError as problem:
+            self.unread.append(str(problem))
+        return None
+
+    def remember(self, history: list[tuple[str, Any]], brought: tuple[str, ...]) -> None:
+        """Take the outside notes into account, except those of a loss that the log admits."""
+        lines = [(self.read_note(text), mark) for text, mark in history]
+        lost = set[tuple[int, bytes]]()
+        for at, (note, mark) in enumerate(lines):
+            admitted = None if note is None or mark is None else self.admitted(mark, note.size)
+            if admitted is None:
+                continue
+            first, size, root = admitted
+            self.admitting += [] if note is None else [note]
+            for earlier, (old, _) in enumerate(lines[:at]):
+                if old and first < old.size <= size and (old.size < size or old.root.hex() == root):
+                    lost.add((old.size, old.root))
+                    lines[earlier] = (None, None)
+        for note, stored in [(line[0], True) for line in lines] + [
+            (self.read_note(t), False) for t in brought
+        ]:
+            if note is not None and (stored or (note.size, note.root) not in lost):
+                self.anchors.setdefault(note.size, []).append((note, stored))
+
+    def judge_copies(self, size: int) -> list[tuple[Note, bool]]:
+        """The copies of a size that the key of that size signed.
+
+        Beyond the end of the log a remembered copy counts whoever signed it: its key may
+        have come with a rotation that was cut off.
+        """
+        judged = []
+        for note, must_be_stored in self.anchors.pop(size, []):
+            try:
+                known = self.key is None or note.signed_by(self.key)
+            except ValueError as problem:
+                if note in self.admitting:
+                    self.strangers.append(("key-unknown", "an admitted loss under no signature"))
+                else:
+                    self.unread.append(str(problem))
+                continue
+            if not known and not (size > self.size and must_be_stored):
                 self.strangers.append(("key-unknown", "an outside copy is signed by another key"))
             elif note.origin != self.origin:
                 self.strangers.append(("forked", "an outside copy is of another log"))
             else:
-                self.anchors.setdefault(note.size, []).append((note.root, must_be_stored))
-        except ValueError as problem:
-            self.unread.append(str(problem))
+                judged.append((note, must_be_stored))
+        return judged
+
+    def admitted(self, mark: tuple[int, str], covered: int) -> tuple[int, int, Any] | None:
+        """First entry, size and root of the loss that a marked note's entry admits."""
+        query = 'SELECT hash, body FROM entries WHERE kind = ? AND "index" = ?'
+        if not 0 <= mark[0] < min(covered, 2**63):
+            return None
+        row = self.database.execute(query, ("ledger.recovered", mark[0])).fetchone()
+        try:
+            payload = json.loads(row[1])["payload"]
+            first, size, root = (
+                payload["lost"]["from"],
+                payload["anchored"]["size"],
+                payload["anchored"]["root"],
+            )
+            is_named = row[0].hex() == mark[1] and type(first) is type(size) is int
+        except (AttributeError, ValueError, TypeError, KeyError, RecursionError):
+            return None  # No such entry, or one that the pass will find altered.
+        return (first, size, root) if is_named else None
 
     def check(self) -> None:
         stored = self.database.execute("SELECT size, note FROM checkpoints ORDER BY size")
@@ -331,6 +473,10 @@ class Log:
                 raise Bad(position << level, index, "root-mismatch", f"tree node {level}/{position}")
             self.nodes_seen += 1
         self.size, self.head = index + 1, digest
+        if body["kind"] == "ledger.recovered" and isinstance(body["payload"], dict):
+            self.losses.append({"entry": index} | body["payload"])
+        elif body["kind"] == "anchor.restored":
+            self.restored_at.append(index)
         self.collect_blobs(index, body)
 
     def check_meaning(self, index: int, body: dict[str, Any]) -> None:
@@ -341,6 +487,8 @@ class Log:
             if body["kind"] != "clock.stepped" or payload != stepped:
                 raise Bad(index, index, "time-unexplained", "time falls and no clock.stepped says so")
         self.at_us = at_us
+        if index > 0 and body["kind"] in ("key.rotated", "key.revoked"):
+            self.check_key_change(index, body)
         if index > 0:
             return
         if body["kind"] != "home.created" or not isinstance(payload, dict):
@@ -349,6 +497,14 @@ class Log:
             raise Bad(0, 0, "forked", "the log belongs to another home")
         if self.key is not None and payload.get("key") != hashlib.sha256(self.key.public).hexdigest():
             raise Bad(0, 0, "key-unknown", "the home began with another key")
+
+    def check_key_change(self, index: int, body: dict[str, Any]) -> None:
+        if self.key is not None and self.keys is not None:
+            try:
+                self.keys.follow(index, body)
+            except ValueError as problem:
+                raise Bad(index, index, "key-unknown", f"a change of keys: {problem}") from problem
+            self.key = Key(self.key.name, bytes.fromhex(self.keys.current["ledger"]))
 
     def check_checkpoint(self, text: Any) -> None:
         low, high = self.good, self.size - 1
@@ -369,10 +525,10 @@ class Log:
         self.good = self.size
 
     def check_anchors(self, *, stored: bool) -> None:
-        here = self.anchors.pop(self.size, [])
+        here = self.judge_copies(self.size)
         low, high = self.anchored_to or 0, max(0, self.size - 1)
-        for root, must_be_stored in here:
-            if root != self.tree.root():
+        for note, must_be_stored in here:
+            if note.root != self.tree.root():
                 raise Bad(low, high, "forked", f"the copy of size {self.size} saw other entries")
             if must_be_stored and not stored:
                 raise Bad(low, high, "checkpoint-order", f"checkpoint {self.size} is gone from the log")
@@ -382,11 +538,12 @@ class Log:
     def check_end(self, waiting: Any) -> None:
         size, vouched = self.size, self.anchored_to or 0
         extra = self.database.execute("SELECT count(*) FROM nodes").fetchone()[0] != self.nodes_seen
+        beyond = [beyond for beyond in sorted(self.anchors) if self.judge_copies(beyond)]
         if self.strangers:
             raise Bad(vouched, max(vouched, size - 1), *self.strangers[0])
-        if self.anchors:
+        if beyond:
             whole = waiting is None and not extra and self.anchored_to == size
-            code, newest = "rolled-back" if whole else "tail-missing", max(self.anchors)
+            code, newest = "rolled-back" if whole else "tail-missing", beyond[-1]
             raise Bad(size, newest - 1, code, f"a copy outside proves {newest} entries")
         if waiting is not None:
             raise Bad(size, None, "checkpoint-order", "a checkpoint beyond the last entry")
@@ -510,7 +667,7 @@ def open_log(home: Path, trusted: Key | None, notes: tuple[str, ...]) -> tuple[L
     """The log with everything that is known outside, which is read before the snapshot; and doubts."""
     connection = open_database(home / "ledger.db")
     home_id = read_home_id(connection)
-    folder, doubt, history, key = anchors_root() / home_id, "", list[str](), trusted
+    folder, doubt, history, key = anchors_root() / home_id, "", list[tuple[str, Any]](), trusted
     try:
         history = read_history(folder)
         pin = read_pin(folder)
@@ -519,11 +676,8 @@ def open_log(home: Path, trusted: Key | None, notes: tuple[str, ...]) -> tuple[L
         doubt = str(problem)
     log = Log(connection, home_id, key or own_key(home, f"sterling/{home_id}"))
     log.has_copies = bool(history)
-    for text in history:
-        log.remember(text, must_be_stored=True)
-    for text in notes:
-        log.remember(text, must_be_stored=False)
     connection.execute("BEGIN")
+    log.remember(history, notes)
     return log, doubt
 
 
@@ -569,7 +723,8 @@ def answer(log: Log | None, home_id: str, place: Answer | None, doubt: str) -> A
         "home_id": home_id if log is None else log.home_id, "size": size, "verified_to": size,
         "head": bytes(32).hex() if log is None else log.head.hex(), "first_bad": place,
         "anchored_to": anchored_to, "unanchored": size - (anchored_to or 0),
-        "checkpoints": 0 if log is None else log.checkpoints,
+        "checkpoints": 0 if log is None else log.checkpoints, "losses": [] if log is None else log.losses,
+        "restored_at": [] if log is None else log.restored_at,
     }  # fmt: skip
 
 
@@ -591,6 +746,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"nothing to check: {problem}", file=sys.stderr)
         return USAGE
     words = "{verdict} {size} entries, head {head}, anchored to {anchored_to} {code} {message!r} {first_bad}"
+    words += " losses {losses}" if result["losses"] else ""
+    words += " copies outside began anew at entries {restored_at}" if result["restored_at"] else ""
     print(json.dumps(result, sort_keys=True) if given.json else words.format(**result))
     return int(result["exit"])
 

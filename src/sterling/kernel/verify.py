@@ -17,10 +17,10 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from sterling.kernel.anchors import Anchors, AnchorUnreadable, is_home_id
+from sterling.kernel.anchors import Anchors, AnchorUnreadable, Mark, is_home_id
 from sterling.kernel.canonical import Json
 from sterling.kernel.chain import GENESIS
 from sterling.kernel.checkpoint import origin_of
@@ -39,7 +39,7 @@ from sterling.kernel.verify_blobs import BlobCheck
 from sterling.kernel.verify_deep import DeepCheck
 from sterling.kernel.verify_log import Broken, FirstBad, LogCheck, Outside, Progress, Row
 
-__all__ = ["NotALedger", "Verification", "verify_home"]
+__all__ = ["NotALedger", "Verification", "connect_untrusted", "verify_home"]
 
 _MAGIC = b"SQLite format 3\x00"
 _BUSY_OR_CLOSED = frozenset((3, 5, 6, 8, 14, 23))  # PERM BUSY LOCKED READONLY CANTOPEN AUTH
@@ -60,7 +60,9 @@ class Verification:
 
     `anchored_to` is the size that an outside copy vouches for (None: no copy), and
     `unanchored` how many entries came after it. `verified_to` is how many entries
-    were checked before the first bad one.
+    were checked before the first bad one. `losses` are what key holders gave up,
+    `restored_at` the entries at which the outside copies were gone and began anew;
+    both stay for ever.
     """
 
     verdict: str
@@ -76,6 +78,7 @@ class Verification:
     checkpoints: int
     blobs: dict[str, Json] | None
     losses: tuple[Json, ...]
+    restored_at: tuple[int, ...]
     verified_to: int
 
     @property
@@ -88,7 +91,8 @@ class Verification:
         """The `verify.result` document."""
         bad = None if self.first_bad is None else asdict(self.first_bad)
         fields = {name: getattr(self, name) for name in self.__slots__}
-        return fields | {"first_bad": bad, "losses": list(self.losses), "hint": self.hint}
+        lists = {"losses": list(self.losses), "restored_at": list(self.restored_at)}
+        return fields | lists | {"first_bad": bad, "hint": self.hint}
 
 
 def verify_home(
@@ -100,12 +104,14 @@ def verify_home(
     notes: Sequence[str] = (),
     pin: str | None = None,
     require_anchored: bool = False,
+    anchored_up_to: int | None = None,
 ) -> Verification:
     """Verify a home, or the home around a `ledger.db`.
 
     `notes` are checkpoints brought from elsewhere, `pin` is a verifier string that
     is trusted instead of the pinned one. `blobs` hashes every stored byte again,
-    `deep` checks records, contracts, leases and derived tables too.
+    `deep` checks records, contracts, leases and derived tables too. Outside copies
+    of more than `anchored_up_to` entries are left out; only a recovery may ask that.
 
     Errors: NotALedger when nothing here is or was a ledger, VerifierInvalid for a bad pin,
             StoreUnavailable when the file cannot be opened for now.
@@ -121,6 +127,8 @@ def verify_home(
     except Broken as found:
         return _broken(Progress(), remembered or "", found.first_bad)
     outside, problem = _read_outside(home, home_id, anchors, trusted, notes)
+    if anchored_up_to is not None:
+        outside = replace(outside, up_to=anchored_up_to)
     blob_check = BlobCheck(home / "blobs") if blobs else None
     deep_check = DeepCheck(home / "blobs") if deep else None
     try:
@@ -141,9 +149,8 @@ def verify_home(
     problem = problem or _doubt(progress, outside, trusted)
     if not problem and deep_check is not None:
         problem = deep_check.unjudged
-    if not problem and require_anchored and progress.anchored_to != progress.size:
-        count = progress.size - (progress.anchored_to or 0)
-        problem = f"{count} entries came after the newest anchor"
+    if not problem and require_anchored:
+        problem = _unanchored(progress)
     return _judged(progress, home_id, problem, blob_report)
 
 
@@ -193,7 +200,7 @@ def _lost_ledger(path: Path, home: Path, database: Path, remembered: str | None)
 
 
 def _read_home_id(database: Path) -> str:
-    with closing(_connect(database)) as connection:
+    with closing(connect_untrusted(database)) as connection:
         try:
             tables = {
                 name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -216,9 +223,9 @@ def _read_outside(
 ) -> tuple[Outside, str]:
     """Everything that is known from outside, read before the log; and what could not be read."""
     place = anchors if anchors is not None else Anchors.open(home_id)
-    problem, anchored, verifier = "", [], trusted
+    problem, anchored, marks, verifier = "", list[str](), list[Mark](), trusted
     try:
-        anchored = place.history()
+        anchored, marks = place.history(), place.marks()
         pin = place.read_pin()
         if verifier is None and pin is not None:
             verifier = parse_verifier(pin.verifier)
@@ -227,7 +234,7 @@ def _read_outside(
     if verifier is None:
         own = load_public_key(home / "keys", "ledger")
         verifier = None if own is None else Verifier(origin_of(home_id), own)
-    return Outside(verifier, tuple(anchored), tuple(notes)), problem
+    return Outside(verifier, tuple(anchored), tuple(notes), tuple(marks)), problem
 
 
 def _doubt(progress: Progress, outside: Outside, trusted: Verifier | None) -> str:
@@ -238,6 +245,25 @@ def _doubt(progress: Progress, outside: Outside, trusted: Verifier | None) -> st
         return "nobody knows the key that signs its checkpoints"
     if progress.anchored_to is None:
         return "nothing outside vouches for its tail"
+    return ""
+
+
+def _unanchored(progress: Progress) -> str:
+    """What no outside copy of its own time covers; empty when every entry is covered.
+
+    Copies that were made after a restoration say nothing of what came before it:
+    the log may have been written anew while there were none.
+    """
+    if progress.anchored_to != progress.size:
+        count = progress.size - (progress.anchored_to or 0)
+        return f"{count} entries came after the newest anchor"
+    for restored in progress.restored_at:
+        covered = max((size for size in progress.compared if size <= restored), default=0)
+        if covered < restored:
+            return (
+                f"the copies outside began anew at entry {restored}, and none from before covers"
+                f" entries {covered} to {restored - 1}"
+            )
     return ""
 
 
@@ -262,6 +288,11 @@ class _Snapshot:
             "SELECT position, hash FROM nodes WHERE level = ? ORDER BY position", (level,)
         )
 
+    def entry(self, index: int) -> Row | None:
+        query = f'SELECT {_COLUMNS} FROM entries WHERE "index" = ?'
+        row: Row | None = self._connection.execute(query, (index,)).fetchone()
+        return row
+
     def node_count(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM nodes").fetchone()[0])
 
@@ -279,7 +310,7 @@ def _pass(
         for each in observers:
             each(index, body)
 
-    with closing(_connect(database)) as connection:
+    with closing(connect_untrusted(database)) as connection:
         source = _Snapshot(connection)
         check = LogCheck(source, home_id, outside, observe if observers else None)
         try:
@@ -293,11 +324,13 @@ def _pass(
             return check.progress, None
 
 
-def _connect(database: Path) -> sqlite3.Connection:
+def connect_untrusted(database: Path) -> sqlite3.Connection:
     """A connection that cannot write and trusts nothing that the file says about itself.
 
     On media that cannot be written SQLite opens a log only as immutable, which is
     safe there when no write-ahead log lies beside it.
+
+    Errors: StoreUnavailable; Broken when the file is no database.
     """
     quoted = str(database).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     beside = database.with_name(database.name + "-wal")
@@ -376,5 +409,6 @@ def _verification(
         checkpoints=progress.checkpoints,
         blobs=blobs,
         losses=tuple(progress.losses),
+        restored_at=tuple(progress.restored_at),
         verified_to=progress.size,
     )

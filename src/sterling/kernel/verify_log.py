@@ -22,11 +22,13 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 from sterling.kernel import merkle
+from sterling.kernel.anchors import Mark
 from sterling.kernel.canonical import ENTRY_BYTES_MAX, Json, parse_canonical
 from sterling.kernel.chain import GENESIS, seal
 from sterling.kernel.checkpoint import Checkpoint, NoteMalformed, note_checkpoint, open_note, origin_of
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.integrity import KeyUnknown
+from sterling.kernel.key_history import KeyHistory
 from sterling.kernel.signing import Verifier, fingerprint_of
 
 __all__ = [
@@ -47,7 +49,10 @@ _ENVELOPE = frozenset(
     ("v", "kind", "at_us", "actor", "payload", "contract", "subject", "run", "step", "fence", "trace")
 )
 _DEPTH_QUICK = 60
-_SLOW = re.compile(rb"[\xf0-\xff]|[0-9]{17}|9[0-9]{15}")
+_INDEX_MAX = 2**63
+_INTEGER_MAX = 2**53 - 1
+_ASTRAL = re.compile(rb"[\xf0-\xff]")
+_TEXTS = ("contract", "subject", "run", "step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ class LogSource(Protocol):
 
     def nodes(self, level: int) -> Iterator[Row]: ...
 
+    def entry(self, index: int) -> Row | None: ...
+
     def node_count(self) -> int: ...
 
     def checkpoints(self) -> Iterator[Row]: ...
@@ -84,18 +91,27 @@ class LogSource(Protocol):
 class Outside:
     """What is known from outside the log.
 
-    `verifier` checks signatures (None: nobody knows the key). `anchored` are notes
-    that the anchor folder remembers, `brought` are notes somebody brought along.
+    `verifier` is the first key; rotations lead on from it (None: nobody knows the key).
+    `anchored` are notes that the anchor folder remembers, `brought` are notes
+    somebody brought along. `marks` say where the folder goes on after a loss that was
+    accepted. Notes larger than `up_to` are left out: a recovery asks what holds
+    without them.
     """
 
     verifier: Verifier | None = None
     anchored: Sequence[str] = ()
     brought: Sequence[str] = ()
+    marks: Sequence[Mark] = ()
+    up_to: int = _INDEX_MAX
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a pass has come; complete when the pass has ended."""
+    """How far a pass has come; complete when the pass has ended.
+
+    `losses` are accepted losses, `restored_at` where the outside copies began anew,
+    `compared` the sizes of the outside copies that agreed.
+    """
 
     size: int = 0
     head: bytes = GENESIS
@@ -103,6 +119,8 @@ class Progress:
     anchored_to: int | None = None
     unread_anchors: list[str] = field(default_factory=list)
     losses: list[Json] = field(default_factory=list)
+    restored_at: list[int] = field(default_factory=list)
+    compared: list[int] = field(default_factory=list)
     first_bad: FirstBad | None = None
 
 
@@ -135,9 +153,12 @@ class LogCheck:
         self._tree = _Tree(source.nodes)
         self._at_us = 0
         self._good = 0  # The size that the last good checkpoint or anchor covers.
-        self._anchors: dict[int, list[tuple[Checkpoint, bool]]] = {}
+        self._verifier, self._keys = outside.verifier, None
+        if outside.verifier is not None:
+            self._keys = KeyHistory(home_id, {"ledger": outside.verifier.public_key})
+        self._anchors: dict[int, list[tuple[str, bool]]] = {}
         self._strangers: list[tuple[str, str]] = []
-        self._read_anchors()
+        self._admitting: set[str] = set()  # Notes whose mark leaves others out.
 
     def run(self) -> Progress:
         """Make the pass."""
@@ -148,6 +169,7 @@ class LogCheck:
         return self.progress
 
     def _pass(self) -> None:
+        self._read_anchors()
         checkpoints = self._source.checkpoints()
         waiting = next(checkpoints, None)
         if waiting is not None and (type(waiting[0]) is not int or waiting[0] < 1):
@@ -188,10 +210,14 @@ class LogCheck:
         self._check_time(index, body)
         if index == 0:
             self._check_created(body)
+        elif kind.startswith("key."):
+            self._check_keys(index, body)
         self._tree.add(index, digest)
         progress.size, progress.head = index + 1, digest
-        if kind == "ledger.recovered":
-            progress.losses.append(body["payload"])
+        if kind == "ledger.recovered" and isinstance(body["payload"], dict):
+            progress.losses.append({"entry": index} | body["payload"])
+        elif kind == "anchor.restored":
+            progress.restored_at.append(index)
         if self._observe is not None:
             self._observe(index, body)
 
@@ -214,13 +240,26 @@ class LogCheck:
         if verifier is not None and payload.get("key") != fingerprint_of(verifier.public_key):
             raise Broken(0, 0, "integrity.key-unknown", "the home began with another key than the pinned one")
 
+    def _check_keys(self, index: int, body: dict[str, Json]) -> None:
+        """A change of keys counts only when the keys before it allow it."""
+        if self._keys is None or self._verifier is None:
+            return
+        try:
+            self._keys.observe(index, body["kind"], body.get("subject", ""), body["payload"])
+        except KeyUnknown as problem:
+            raise Broken(index, index, "integrity.key-unknown", problem.message) from problem
+        self._verifier = Verifier(self._verifier.name, self._keys.current("ledger") or b"")
+
+    def _open(self, note: str) -> Checkpoint:
+        """A note by the key that signs for the size that the pass has reached."""
+        return note_checkpoint(note) if self._verifier is None else open_note(note, [self._verifier])
+
     def _check_checkpoint(self, note: Any) -> None:
         size = self.progress.size
         try:
             if not isinstance(note, str):
                 raise NoteMalformed("expected text, found bytes")
-            verifier = self._outside.verifier
-            checkpoint = note_checkpoint(note) if verifier is None else open_note(note, [verifier])
+            checkpoint = self._open(note)
         except KeyUnknown as problem:
             raise Broken(self._good, size - 1, "integrity.key-unknown", problem.message) from problem
         except SterlingError as problem:
@@ -239,29 +278,74 @@ class LogCheck:
         self._good = size
 
     def _read_anchors(self) -> None:
-        """Sort the outside notes by size; those of other keys or logs, and unreadable ones, apart."""
-        verifier, origin = self._outside.verifier, origin_of(self._home_id)
-        notes = [(note, True) for note in self._outside.anchored]
-        for note, stored_in_log in notes + [(note, False) for note in self._outside.brought]:
+        """Sort the outside notes by size, without those of an admitted loss; their keys are judged there."""
+        notes = [*self._outside.anchored, *self._outside.brought]
+        count, known = len(self._outside.anchored), dict[int, Checkpoint]()
+        for at, note in enumerate(notes):
             try:
-                checkpoint = note_checkpoint(note)
-                if verifier is not None:
-                    open_note(note, [verifier])
-            except KeyUnknown as problem:
-                self._strangers.append(("integrity.key-unknown", f"an outside copy: {problem.message}"))
-                continue
+                known[at] = note_checkpoint(note)
             except SterlingError as problem:
                 self.progress.unread_anchors.append(problem.message)
+        lost = self._lost_history({at: known[at] for at in known if at < count})
+        for at, checkpoint in known.items():
+            is_lost = at in lost if at < count else checkpoint in lost.values()
+            if not is_lost and checkpoint.size <= self._outside.up_to:
+                self._anchors.setdefault(checkpoint.size, []).append((notes[at], at < count))
+
+    def _judge_anchors(self, size: int) -> list[tuple[Checkpoint, bool]]:
+        """The outside notes of a size by the key of that size; those of other keys or logs, apart.
+
+        Beyond the end of the log, where a rotation may have been cut off, a note of the
+        anchor folder counts whoever signed it: it was checked when it came there.
+        """
+        judged, is_beyond = [], size > self.progress.size
+        for note, stored_in_log in self._anchors.pop(size, []):
+            try:
+                checkpoint = self._open(note)
+            except KeyUnknown as problem:
+                checkpoint = note_checkpoint(note)
+                if not (is_beyond and stored_in_log):
+                    self._strangers.append(("integrity.key-unknown", f"an outside copy: {problem.message}"))
+                    continue
+            except SterlingError as problem:
+                if note in self._admitting:
+                    self._strangers.append(("integrity.key-unknown", f"an admitted loss: {problem.message}"))
+                else:
+                    self.progress.unread_anchors.append(problem.message)
                 continue
-            if checkpoint.origin != origin:
-                message = f"an outside copy is of {checkpoint.origin:.100}, expected {origin}"
-                self._strangers.append(("integrity.forked", message))
+            if checkpoint.origin == origin_of(self._home_id):
+                judged.append((checkpoint, stored_in_log))
             else:
-                self._anchors.setdefault(checkpoint.size, []).append((checkpoint, stored_in_log))
+                message = (
+                    f"an outside copy is of {checkpoint.origin:.100}, expected {origin_of(self._home_id)}"
+                )
+                self._strangers.append(("integrity.forked", message))
+        return judged
+
+    def _lost_history(self, known: dict[int, Checkpoint]) -> dict[int, Checkpoint]:
+        """The notes of entries whose loss the log admits, which it therefore need not agree with.
+
+        A mark counts where its own note is signed over the entry that admits the loss.
+        That entry and that note are checked by the pass like all others.
+        """
+        lost: dict[int, Checkpoint] = {}
+        for mark in self._outside.marks:
+            admits = known.get(mark.position)
+            row = self._source.entry(mark.entry) if 0 <= mark.entry < _INDEX_MAX else None
+            if admits is None or row is None or admits.size <= mark.entry:
+                continue
+            first, size, root = _admitted_loss(row, mark.hash)
+            self._admitting.add(self._outside.anchored[mark.position])
+            for at, checkpoint in known.items():
+                named = checkpoint.size < size or checkpoint.root.hex() == root
+                if at < mark.position and first < checkpoint.size <= size and named:
+                    lost[at] = checkpoint
+        return lost
 
     def _check_anchors(self, note: Any) -> None:
         """Compare with what is remembered of this size; `note` is the log's own checkpoint of it."""
-        size, anchors = self.progress.size, self._anchors.pop(self.progress.size, [])
+        size = self.progress.size
+        anchors = self._judge_anchors(size) if size in self._anchors else []
         low, high = self.progress.anchored_to or 0, max(0, size - 1)
         for checkpoint, stored_in_log in anchors:
             if checkpoint.root != self._tree.root():
@@ -271,15 +355,17 @@ class LogCheck:
                 raise Broken(low, high, "integrity.checkpoint-order", message)
         if anchors:
             self.progress.anchored_to = self._good = size
+            self.progress.compared.append(size)
 
     def _check_end(self, waiting: Row | None) -> None:
         size, anchored_to = self.progress.size, self.progress.anchored_to
         extra_nodes = self._source.node_count() != self._tree.node_count
+        beyond = [beyond for beyond in sorted(self._anchors) if self._judge_anchors(beyond)]
         if self._strangers:
             code, message = self._strangers[0]
             raise Broken(anchored_to or 0, max(anchored_to or 0, size - 1), code, message)
-        if self._anchors:
-            newest = max(self._anchors)
+        if beyond:
+            newest = beyond[-1]
             message = f"the newest anchor is of size {newest}, the log has {size} entries"
             complete = waiting is None and not extra_nodes and anchored_to == size
             code = "integrity.rolled-back" if complete else "integrity.tail-missing"
@@ -320,6 +406,20 @@ class _Tree:
         return self._frontier[level]
 
 
+def _admitted_loss(row: Row, expected_hash: str) -> tuple[int, int, str]:
+    """Where an accepted loss begins, and the size and root that were lost; nothing for any other entry."""
+    digest, kind, data = row[1], row[3], row[8]
+    if isinstance(digest, bytes) and digest.hex() == expected_hash and kind == "ledger.recovered":
+        try:
+            payload = read_canonical(data)["payload"]
+            first, anchored = payload["lost"]["from"], payload["anchored"]
+            if type(first) is int and type(anchored["size"]) is int:
+                return first, anchored["size"], anchored["root"]
+        except (SterlingError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            pass  # The pass will find it altered.
+    return 0, 0, ""
+
+
 def _parse(index: int, data: bytes) -> dict[str, Json]:
     """The body, if it is canonical and has the shape of an entry."""
     try:
@@ -328,7 +428,7 @@ def _parse(index: int, data: bytes) -> dict[str, Json]:
         raise Broken(index, index, "integrity.entry-altered", str(problem)) from problem
     if not isinstance(body, dict) or not _ENVELOPE.issuperset(body) or body.get("v") != 1:
         raise Broken(index, index, "integrity.entry-altered", "its body is no entry of version 1")
-    texts = all(isinstance(body.get(name, ""), str) for name in ("contract", "subject", "run", "step"))
+    texts = all(isinstance(body.get(name, ""), str) for name in _TEXTS)
     shaped = isinstance(body.get("kind"), str) and type(body.get("at_us")) is int and "payload" in body
     if not texts or not shaped or not isinstance(body.get("actor"), dict) or type(body["v"]) is not int:
         raise Broken(index, index, "integrity.entry-altered", "a field of its body has another type")
@@ -345,7 +445,7 @@ def read_canonical(data: bytes) -> Json:
     """
     if (
         len(data) <= ENTRY_BYTES_MAX
-        and not _SLOW.search(data)
+        and (data.isascii() or not _ASTRAL.search(data))
         and data.count(b"[") + data.count(b"{") < _DEPTH_QUICK
     ):
         try:
@@ -361,5 +461,10 @@ def _refuse(text: str) -> NoReturn:
     raise ValueError(text)
 
 
-_DECODER = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse)
+def _integer(text: str) -> int:
+    value = int(text)
+    return value if -_INTEGER_MAX <= value <= _INTEGER_MAX else _refuse(text)
+
+
+_DECODER = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse, parse_int=_integer)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False)

@@ -14,31 +14,25 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from sterling.kernel import chain, merkle
+from sterling.kernel import merkle
 from sterling.kernel.anchors import Anchors, AnchorUnwritable
 from sterling.kernel.append import Appender, Prepared, Receipt
 from sterling.kernel.ballast import Ballast
 from sterling.kernel.batch import Batch
 from sterling.kernel.checkpoint import Checkpoint, origin_of, sign_note
 from sterling.kernel.clock import Clock
-from sterling.kernel.errors import EXIT_BROKEN, SterlingError
+from sterling.kernel.errors import SterlingError
 from sterling.kernel.group import Answer, LedgerBusy
 from sterling.kernel.signing import Signer
-from sterling.kernel.store_sqlite import connect_writer, read_rows, read_size, submission_row
+from sterling.kernel.signing_keys import read_key_changes
+from sterling.kernel.store_sqlite import connect_writer, submission_row
+from sterling.kernel.verify_tail import check_tail
 
-__all__ = ["LedgerTailMissing", "StorePressure", "StoreWriter", "checkpoint_every"]
+__all__ = ["StorePressure", "StoreWriter", "checkpoint_every"]
 
 checkpoint_every = 256
 _CHECKPOINT_AGE_US = 10_000_000
 _of_parents: list[sqlite3.Connection | None] = []  # A connection is never used, nor closed, after a fork.
-
-
-class LedgerTailMissing(SterlingError):
-    """The log is shorter than, or other than, what its anchor remembers."""
-
-    code = "integrity.tail-missing"
-    hint = "Do not write. Run `sterling verify`, then restore the newest backup."
-    exit = EXIT_BROKEN
 
 
 class StorePressure(SterlingError):
@@ -56,7 +50,7 @@ class StoreWriter:
         path: Path,
         home_id: str,
         anchors: Anchors,
-        signer: Callable[[], Signer],
+        signer: Callable[[sqlite3.Connection], Signer],
         clock: Clock,
         lag: tuple[int, int],
         prepare: Callable[[Batch], Prepared],
@@ -144,7 +138,8 @@ class StoreWriter:
     def _open(self) -> None:
         connection = connect_writer(self._path)
         try:
-            size = self._check_tail(connection)
+            check_tail(connection, self._anchors)
+            size = _newest_checkpoint(connection)
             self._appender = Appender(connection, self._clock)
         except BaseException:
             connection.close()
@@ -213,24 +208,6 @@ class StoreWriter:
         assert self._connection is not None
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
-    def _check_tail(self, connection: sqlite3.Connection) -> int:
-        """Refuse to write on a log that lost its tail or whose newest segment does not follow."""
-        noted = _newest_checkpoint(connection)
-        size = read_size(connection)[0]
-        anchored = self._anchors.latest_size()
-        if anchored is not None and anchored > size:
-            raise LedgerTailMissing(
-                f"expected at least {anchored} entries (anchored), found {size}",
-                anchored=anchored,
-                found=size,
-            )
-        first = max(0, noted - 1)
-        rows = list(read_rows(connection, {}, after=first - 1))
-        if rows:
-            entries = [chain.Entry(row[0], row[2], row[1], row[8]) for row in rows]
-            chain.verify(entries, first=first, previous=entries[0].previous)
-        return noted
-
     # Checkpoints and their copies outside
 
     def _note(self, *, asked: bool) -> str | None:
@@ -251,15 +228,16 @@ class StoreWriter:
         assert self._connection is not None and self._appender is not None
         size = self._appender.size
         root = merkle.root(size, self._appender.node)
-        note = sign_note(Checkpoint(origin_of(self._home_id), size, root), self._signer())
+        note = sign_note(Checkpoint(origin_of(self._home_id), size, root), self._signer(self._connection))
         self._connection.execute("INSERT INTO checkpoints (size, note) VALUES (?, ?)", (size, note))
         self._noted_size, self._noted_us = size, self._clock.boot_us()
         return note
 
     def _anchor(self, note: str) -> AnchorUnwritable | None:
         """Copy a note outside. One that finds no place now is tried again with every write."""
+        assert self._connection is not None
         try:
-            self._anchors.append(note)
+            self._anchors.append(note, read_key_changes(self._connection, "ledger"))
         except AnchorUnwritable as problem:
             since = self._clock.boot_us() if self._unanchored is None else self._unanchored[1]
             self._unanchored = (note, since)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sterling.kernel import merkle
+from sterling.kernel import merkle, standalone_verify
 from sterling.kernel.anchors import Anchors
 from sterling.kernel.batch import Batch
 from sterling.kernel.chain import GENESIS, Entry, seal
@@ -24,6 +24,7 @@ from sterling.kernel.home import Home, init_home
 from sterling.kernel.keys import load_key
 from sterling.kernel.records import Source
 from sterling.kernel.signing import Signer
+from sterling.kernel.verify import Verification, verify_home
 from sterling.testing.clock import FakeClock
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "STRANGER",
     "Forge",
     "anchors_of",
+    "both",
     "copy_home",
     "flips",
     "generate",
@@ -45,14 +47,18 @@ STRANGER = Signer("ledger", b"\x07" * 32)
 SIZES = [1, 4, 9, 14, 20]  # Where the generated log has checkpoints; all of them are anchored.
 SIZE = SIZES[-1]
 BLOB_ENTRY, SPILLED_ENTRY = 2, 10
+_SAME = (
+    *("verdict", "exit", "code", "home_id", "size", "head", "anchored_to", "unanchored", "checkpoints"),
+    *("losses", "restored_at"),
+)
 COLUMNS = ("hash", "previous", "kind", "contract", "subject", "run", "at_us", "body")
 
 
-def generate(path: Path) -> None:
-    """A home of 20 entries: plain ones, a record with a blob, a payload too large for an entry."""
+def generate(path: Path, sizes: Sequence[int] = SIZES) -> None:
+    """A home with checkpoints at these sizes: plain entries, a record with a blob, a large payload."""
     clock = FakeClock()
     with init_home(path, clock=clock) as home:
-        for size in SIZES[1:]:
+        for size in sizes[1:]:
             while home.ledger.size() < size:
                 clock.advance(1_000_000)
                 home.ledger.commit(next_batch(home))
@@ -87,6 +93,24 @@ def anchors_of(home: Path) -> Anchors:
     return Anchors.open(_home_id_of(home))
 
 
+def both(
+    home: Path,
+    *,
+    blobs: bool = False,
+    notes: tuple[str, ...] = (),
+    pin: str | None = None,
+) -> Verification:
+    """What both verifiers say of a home; they must say the same."""
+    ours = verify_home(home, blobs=blobs, notes=notes, pin=pin)
+    theirs = standalone_verify.verify(home, pin, notes, blobs=blobs)
+    told = ours.as_json()
+    for name in _SAME:
+        assert told[name] == theirs[name], f"{name}: {told[name]} and {theirs[name]}"
+    for name in ("low", "high", "code"):
+        assert (told["first_bad"] or {}).get(name) == (theirs["first_bad"] or {}).get(name)
+    return ours
+
+
 class Forge:
     """Write access to a ledger, and nothing else."""
 
@@ -94,6 +118,7 @@ class Forge:
         self.home_id = _home_id_of(home)
         self.key = load_key(home / "keys", "ledger")
         self.database = sqlite3.connect(home / "ledger.db", isolation_level=None)
+        self.database.execute("PRAGMA synchronous=OFF")
         for (name,) in self.database.execute(
             "SELECT name FROM sqlite_master WHERE type = 'trigger'"
         ).fetchall():

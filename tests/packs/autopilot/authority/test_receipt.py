@@ -13,6 +13,8 @@ import pytest
 from sterling.kernel.canonical import canonical_bytes
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home, init_home
+from sterling.kernel.key_change import revoke_key, rotate_key
+from sterling.kernel.key_history import KeyRevoked
 from sterling.kernel.keys import load_key
 from sterling.kernel.signing import SignatureInvalid
 from sterling.kernel.statement import StatementInvalid, attest_statement
@@ -67,6 +69,22 @@ def test_it_is_believed_by_its_own_home_and_for_its_own_tree(finished: Any, tmp_
     answer = door.check_receipt(finished.home, envelope, copy)
 
     assert answer.ok and answer.result["tree_checked"] and answer.result["in_ledger"]
+
+
+def test_it_is_believed_after_the_key_was_rotated_and_not_if_that_key_was_revoked_before(
+    finished: Any,
+) -> None:
+    home = finished.home
+    envelope, answer = door.export_receipt(home, finished.view.task)
+    old = rotate_key(home, "attest", "the old laptop was sold").old
+    assert door.check_receipt(home, envelope).ok
+
+    entry = home.records.get(finished.view.receipt).entry
+    revoke_key(home, "attest", old, "it leaked later", since=entry + 1)
+    assert answer.ok and door.check_receipt(home, envelope).ok
+    revoke_key(home, "attest", old, "it had leaked before", since=entry)
+    with pytest.raises(KeyRevoked):
+        door.check_receipt(home, envelope)
 
 
 def test_one_more_byte_in_the_tree_and_it_does_not_fit(finished: Any, tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ from typing import Any
 from sterling.kernel.canonical import CanonicalInvalid, Json, canonical_bytes, parse_strict
 from sterling.kernel.hashing import tagged_hash
 from sterling.kernel.home import Home
-from sterling.kernel.keys import load_key, load_public_key
+from sterling.kernel.key_change import read_key_history
+from sterling.kernel.key_history import KeyHistory
 from sterling.kernel.records import Source
 from sterling.kernel.signing import fingerprint_of
+from sterling.kernel.signing_keys import key_in_force
 from sterling.kernel.statement import attest_statement, predicate_type, verify_statement
 from sterling.packs.autopilot.artifacts.kinds import NOT_DEMANDED
 from sterling.packs.autopilot.artifacts.scope import Change
@@ -89,7 +91,8 @@ def receipt_parts(site: Site, grounds: Grounds, change: Change) -> Grounds:
     }
     patch_address = home.blobs.put(patch)
     subjects = {"patch": patch_address, "evidence": str(predicate["evidence_root"])}
-    envelope = attest_statement(subjects, PREDICATE, predicate, load_key(home.path / "keys", "attest"))
+    key = key_in_force(home.path / "keys", "attest", home.ledger.connection())
+    envelope = attest_statement(subjects, PREDICATE, predicate, key)
     envelope_address = home.blobs.put(canonical_bytes(envelope))
     document = {
         "task": view.task,
@@ -139,15 +142,13 @@ def check_receipt(home: Home, data: bytes, repository: Path | None) -> ReceiptCh
         envelope = parse_strict(data, limit=_RECEIPT_BYTES_MAX)
     except CanonicalInvalid as problem:
         raise ReceiptMismatch(f"expected a receipt, found other bytes: {problem.message}") from problem
-    public_key = load_public_key(home.path / "keys", "attest")
-    if public_key is None:
-        raise ReceiptMismatch("expected the home's attest key, found none")
-    _check_signer(envelope, fingerprint_of(public_key))
+    history = read_key_history(home)
+    public_key = _signer_of(envelope, history)
     statement = verify_statement(envelope, public_key)
     if statement["predicateType"] != PREDICATE:
         raise ReceiptMismatch(f"expected a task receipt, found {statement['predicateType']!r:.80}")
     predicate = statement["predicate"]
-    _check_in_ledger(home, predicate, data)
+    history.require("attest", public_key, _check_in_ledger(home, predicate, data))
     if repository is not None:
         _check_repository(predicate, repository)
     return ReceiptCheck(
@@ -161,15 +162,22 @@ def check_receipt(home: Home, data: bytes, repository: Path | None) -> ReceiptCh
     )
 
 
-def _check_signer(envelope: Json, own: str) -> None:
-    """A receipt that names another signer is not broken, only not ours to judge."""
+def _signer_of(envelope: Json, history: KeyHistory) -> bytes:
+    """The home's key that a receipt names; one that names another is not broken, only not ours to judge."""
+    keys = {fingerprint_of(span.key): span.key for span in history.spans("attest")}
+    if not keys:
+        raise ReceiptMismatch("expected the home's attest key, found none")
     signatures = envelope.get("signatures") if isinstance(envelope, dict) else None
-    names = [row.get("keyid") for row in signatures or [] if isinstance(row, dict)]
-    if names and own not in names:
-        raise ReceiptForeign(f"expected a receipt signed by {own}, found one signed by {str(names[0])[:80]}")
+    names = [str(row.get("keyid")) for row in signatures or [] if isinstance(row, dict)]
+    own = [name for name in names if name in keys]
+    newest = list(keys)[-1]
+    if names and not own:
+        raise ReceiptForeign(f"expected a receipt signed by {newest}, found one signed by {names[0][:80]}")
+    return keys[own[0] if own else newest]
 
 
-def _check_in_ledger(home: Home, predicate: Mapping[str, Any], data: bytes) -> None:
+def _check_in_ledger(home: Home, predicate: Mapping[str, Any], data: bytes) -> int:
+    """The index at which the receipt was written."""
     ledger = predicate["ledger"]
     if ledger["id"] != ledger_identity(home):
         raise ReceiptMismatch(f"expected ledger {ledger_identity(home)[:16]}, found {str(ledger['id'])[:16]}")
@@ -178,13 +186,11 @@ def _check_in_ledger(home: Home, predicate: Mapping[str, Any], data: bytes) -> N
         raise ReceiptMismatch(
             f"expected entry {ledger['index']} to be {str(ledger['head'])[:16]}, found another"
         )
-    envelopes = [
-        str(told.document["envelope"]["blob"])
-        for _, told in read_story(home, str(predicate["task"]))
-        if told.name == "receipt"
-    ]
-    if not any(home.blobs.get(address) == data.strip() for address in envelopes):
-        raise ReceiptMismatch(f"expected the receipt that task {predicate['task']} got, found another")
+    for _, told in read_story(home, str(predicate["task"])):
+        is_receipt = told.name == "receipt"
+        if is_receipt and home.blobs.get(str(told.document["envelope"]["blob"])) == data.strip():
+            return told.entry
+    raise ReceiptMismatch(f"expected the receipt that task {predicate['task']} got, found another")
 
 
 def _check_repository(predicate: Mapping[str, Any], repository: Path) -> None:
