@@ -11,8 +11,18 @@ import sqlite3
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from sterling.kernel import lease_table, merkle
-from sterling.kernel.batch import Actor, Batch, Draft, Fence, FenceHolds, NewestIs, Precondition, RecordAbsent
+from sterling.kernel import effect_table, lease_table, merkle
+from sterling.kernel.batch import (
+    Actor,
+    Batch,
+    Draft,
+    EffectOperation,
+    Fence,
+    FenceHolds,
+    NewestIs,
+    Precondition,
+    RecordAbsent,
+)
 from sterling.kernel.canonical import TooLarge, canonical_bytes
 from sterling.kernel.chain import GENESIS, seal
 from sterling.kernel.clock import Clock
@@ -140,13 +150,18 @@ class Appender:
         for condition in batch.conditions:
             self._check(condition)
         first, now_us = self._state.size, self._now_us()
+        fences = tuple(Fence(c.lease, c.token) for c in batch.conditions if isinstance(c, FenceHolds))
         leases: list[LeaseRow] = []
         for operation in batch.operations:
+            if isinstance(operation, EffectOperation):
+                step = effect_table.execute(self._connection, operation, batch, self._state.size, now_us)
+                if step is not None:
+                    self._append(step, canonical_bytes(step.payload), now_us, fences)
+                continue
             row, draft = lease_table.execute(self._connection, operation, self._clock.boot_us(), self._clock)
             leases.append(row)
             if draft is not None:
                 self._append_own(replace(draft, run=batch.run, actor=batch.actor), now_us)
-        fences = tuple(Fence(c.lease, c.token) for c in batch.conditions if isinstance(c, FenceHolds))
         for draft, payload in prepared.drafts:
             self._append(draft, payload, now_us, fences)
         last = self._state.size - 1
