@@ -202,6 +202,7 @@ class Outbox:
         except LeaseHeld:
             return []
         outcomes: list[EffectOutcome] = []
+        row: EffectRow | None = None
         try:
             while len(outcomes) < limit:
                 row = head_of(self._ledger.connection(), order_key)
@@ -216,11 +217,12 @@ class Outbox:
                 if row.state not in FINAL:
                     break
         except (LeaseExpired, LeaseLost) as lost:
-            late = head_of(self._ledger.connection(), order_key)
-            outcomes += [EffectOutcome(late.id, late.state, lost.code)] if late is not None else []
+            assert row is not None
+            outcomes.append(EffectOutcome(row.id, self.read(row.id).state, lost.code))
         finally:
-            with suppress(LeaseExpired, LeaseLost):
-                self._leases.release(lease)
+            if self._clock.boot_us() < lease.expires_us:
+                with suppress(LeaseExpired, LeaseLost):
+                    self._leases.release(lease)
         return outcomes
 
     def _advance(self, row: EffectRow, lease: Lease, adapter: Adapter | None) -> EffectRow:
