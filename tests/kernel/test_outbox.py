@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import re
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sterling.kernel import effect_table, store_sqlite
 from sterling.kernel.adapters import (
-    AFTER_ANSWER,
-    MOVES,
     Ability,
     Answer,
-    FileAdapter,
-    HttpLoopbackAdapter,
     Letter,
     Verdict,
 )
 from sterling.kernel.backoff import DELAY_US_MAX, delay_us
-from sterling.kernel.batch import Actor, Batch, EffectOperation, FenceHolds, NewestIs
+from sterling.kernel.batch import Actor, Batch, EffectOperation, NewestIs
 from sterling.kernel.blobs import BlobAltered
 from sterling.kernel.contracts import RecordInvalid
 from sterling.kernel.effect_table import (
     ATTEMPTS_MAX,
-    STEPS,
     EffectAbsent,
     EffectMoved,
-    EffectRow,
     EffectState,
-    Why,
-    effect_key,
 )
 from sterling.kernel.errors import SterlingError
-from sterling.kernel.home import Home, init_home, open_home
+from sterling.kernel.home import Home, init_home
 from sterling.kernel.outbox import (
     LEASE_S,
     AdapterUnknown,
@@ -85,6 +73,13 @@ class Room:
         done = self.outbox.run_once({NAME: self.receiver}, limit)
         return {outcome.id: f"{outcome.state} {outcome.why}" for outcome in done}
 
+    def begun(self, script: str, **more: Any) -> str:
+        """An effect that one pass has tried to send."""
+        effect = self.put(**more)
+        self.script(effect, script)
+        self.run()
+        return effect
+
     def later(self, delta_us: int = DELAY_US_MAX) -> None:
         self.clock.advance(delta_us)
 
@@ -127,12 +122,7 @@ def room(tmp_path: Path) -> Iterator[Room]:
     made = Room(tmp_path / "home")
     with made.home:
         yield made
-        assert list(rebuild_effects(made.home.ledger.read()).values()) == made.outbox.list()
-
-
-def ability(room: Room, value: Ability) -> Room:
-    room.receiver.ability = value
-    return room
+        assert list(rebuild_effects(made.home.ledger.read()).values()) == made.outbox.effects()
 
 
 # Putting
@@ -147,7 +137,7 @@ def test_an_effect_and_its_decision_are_written_together_or_not_at_all(room: Roo
     with pytest.raises(SterlingError):
         room.home.ledger.commit(batch)
 
-    assert room.outbox.list() == [] and room.home.ledger.newest("decision") is None
+    assert room.outbox.effects() == [] and room.home.ledger.newest("decision") is None
     with pytest.raises(EffectAbsent):
         room.outbox.read(effect)
 
@@ -167,7 +157,7 @@ def test_the_same_effect_twice_in_one_batch_is_one(room: Room) -> None:
     ids = {room.outbox.put(batch, Effect("s", NAME, "repo", {"n": 1})) for _ in range(2)}
     room.home.ledger.commit(batch)
 
-    assert len(ids) == 1 and len(room.outbox.list()) == 1
+    assert len(ids) == 1 and len(room.outbox.effects()) == 1
 
 
 def test_an_effect_that_is_done_is_not_done_again_when_it_is_put_again(room: Room) -> None:
@@ -179,19 +169,12 @@ def test_an_effect_that_is_done_is_not_done_again_when_it_is_put_again(room: Roo
     assert room.run() == {} and room.seen(effect) == 1
 
 
-def test_no_two_effects_share_a_key_by_shifting_letters_between_fields() -> None:
-    keys = {effect_key("ab", "c", b"{}"), effect_key("a", "bc", b"{}"), effect_key("abc", "", b"{}")}
-    keys |= {effect_key("ab", "c", b'"d"{}'), effect_key("a\x00b", "c", b"{}")}
-
-    assert len(keys) == 5
-
-
 @pytest.mark.parametrize("name", ["smtp", "", "file ", "FILE", "http-loopback2"])
 def test_an_adapter_that_no_setting_names_is_refused(room: Room, name: str) -> None:
     with pytest.raises(AdapterUnknown):
         room.outbox.put(Batch(), Effect("s", name, "repo", {}))
 
-    assert room.outbox.list() == []
+    assert room.outbox.effects() == []
 
 
 @pytest.mark.parametrize("order_key", ["", "a/b", "a b", "x" * 121, "é"])
@@ -299,9 +282,7 @@ def test_a_lost_answer_is_looked_for_and_not_sent_again(room: Room, behaviour: s
 
 
 def test_a_lost_request_is_looked_for_and_then_sent_again(room: Room) -> None:
-    effect = room.put()
-    room.script(effect, "lost-before")
-    room.run()
+    effect = room.begun("lost-before")
     room.later()
 
     assert room.run() == {effect: "done answered"}
@@ -318,7 +299,8 @@ def test_an_effect_that_happened_although_the_receiver_said_not_now_is_found(roo
 
 
 def test_a_lost_answer_of_an_adapter_that_cannot_tell_is_dead(room: Room) -> None:
-    effect = ability(room, Ability.NEITHER).put()
+    room.receiver.ability = Ability.NEITHER
+    effect = room.put()
     room.script(effect, "lost-after")
     room.run()
     room.later()
@@ -338,9 +320,7 @@ def test_the_last_attempts_lost_answer_is_looked_for_before_the_effect_is_given_
 
 
 def test_a_receiver_that_cannot_be_looked_at_uses_up_the_attempts_and_sees_no_second_send(room: Room) -> None:
-    effect = room.put()
-    room.script(effect, "lost-before")
-    room.run()
+    effect = room.begun("lost-before")
     room.receiver.can_look = False
     for _ in range(ATTEMPTS_MAX - 1):
         room.later()
@@ -391,9 +371,7 @@ def test_an_effect_whose_approval_was_followed_by_another_entry_is_abandoned(roo
 
 
 def test_an_approval_that_is_withdrawn_between_two_attempts_stops_the_second(room: Room) -> None:
-    effect = room.put(requires=(NewestIs("a", room.approve("a")),))
-    room.script(effect, "not-now")
-    room.run()
+    effect = room.begun("not-now", requires=(NewestIs("a", room.approve("a")),))
     room.approve("a")
     room.later()
 
@@ -401,9 +379,7 @@ def test_an_approval_that_is_withdrawn_between_two_attempts_stops_the_second(roo
 
 
 def test_what_happened_is_recorded_even_when_its_approval_was_withdrawn_since(room: Room) -> None:
-    effect = room.put(requires=(NewestIs("a", room.approve("a")),))
-    room.script(effect, "lost-after")
-    room.run()
+    effect = room.begun("lost-after", requires=(NewestIs("a", room.approve("a")),))
     room.approve("a")
     room.later()
 
@@ -433,7 +409,8 @@ def test_an_approval_that_never_was_approves_nothing(room: Room) -> None:
 def test_after_a_crash_while_sending_the_adapters_ability_decides(
     room: Room, declared: Ability, after: bool, found: str, visible: int, sends: int
 ) -> None:
-    effect = ability(room, declared).put()
+    room.receiver.ability = declared
+    effect = room.put()
     room.crash_in_send(effect, after=after)
 
     assert room.run() == {}, "the lease of the sender still stands"
@@ -444,7 +421,8 @@ def test_after_a_crash_while_sending_the_adapters_ability_decides(
 
 
 def test_an_effect_that_ends_every_sender_is_given_up(room: Room) -> None:
-    effect = ability(room, Ability.IDEMPOTENT).put()
+    room.receiver.ability = Ability.IDEMPOTENT
+    effect = room.put()
     for _ in range(ATTEMPTS_MAX):
         room.crash_in_send(effect, after=False)
         room.later()
@@ -491,9 +469,7 @@ def test_a_sender_whose_lease_ran_out_just_before_sending_does_not_send(
 
 
 def test_a_clock_that_is_set_back_delays_a_retry_by_no_more_than_the_cap(room: Room) -> None:
-    effect = room.put()
-    room.script(effect, "not-now")
-    room.run()
+    effect = room.begun("not-now")
 
     room.clock.step_wall(-24 * HOUR_US)
 
@@ -559,9 +535,7 @@ def test_a_person_gives_a_dead_effect_another_round_and_the_reason_is_kept(room:
 
 
 def test_an_effect_that_a_person_retries_is_still_looked_for_first(room: Room) -> None:
-    effect = room.put()
-    room.script(effect, "lost-after")
-    room.run()
+    effect = room.begun("lost-after")
     room.receiver.can_look = False
     for _ in range(ATTEMPTS_MAX):
         room.later()
@@ -580,16 +554,14 @@ def test_an_abandoned_effect_stays_in_the_table_and_lets_the_next_one_go(room: R
     room.outbox.abandon(first, REASON, "somebody")
 
     assert room.run() == {second: "done answered"}
-    assert [row.id for row in room.outbox.list()] == [first, second]
+    assert [row.id for row in room.outbox.effects()] == [first, second]
     with pytest.raises(EffectMoved):
         room.outbox.retry(first, REASON, "somebody")
 
 
 @pytest.mark.parametrize("reason", ["", "too short", "   short     ", "x" * 4001])
 def test_without_a_reason_nothing_is_retried_or_abandoned(room: Room, reason: str) -> None:
-    effect = room.put()
-    room.script(effect, "refused")
-    room.run()
+    effect = room.begun("refused")
 
     for decide in (room.outbox.retry, room.outbox.abandon):
         with pytest.raises(EffectReasonRequired):
@@ -615,141 +587,11 @@ def test_an_effect_that_nobody_put_is_named_as_absent(room: Room) -> None:
         room.outbox.abandon("e-nobody", REASON, "somebody")
 
 
-def test_an_adapter_that_the_settings_named_no_longer_is_not_used(tmp_path: Path) -> None:
-    init_home(tmp_path / "home").close()
-    receiver = FakeReceiver(Ability.FINDS)
-    with open_home(tmp_path / "home", settings=['outbox.adapters=["forge"]']) as home:
-        batch = Batch()
-        home.outbox.put(batch, Effect("s", "forge", "repo", {}))
-        home.ledger.commit(batch)
-
-    with open_home(tmp_path / "home") as home:
-        outcomes = home.outbox.run_once({"forge": receiver})
-
-    assert [(each.state, each.why) for each in outcomes] == [("dead", "effect.adapter-unknown")]
-    assert receiver.sends.total() == 0
-
-
-# The table's own rules
-
-
-def stand(connection: sqlite3.Connection, state: str, **more: Any) -> EffectRow:
-    key = effect_key("s", NAME, b"{}")
-    row = EffectRow(
-        effect_table.effect_id(key),
-        key,
-        "s",
-        NAME,
-        "repo",
-        "0" * 64,
-        "[]",
-        1,
-        EffectState(state),
-        "",
-        3,
-        8,
-        0,
-        1,
-    )
-    row = replace(row, **more)
-    effect_table._store(connection, row)
-    return row
-
-
-@pytest.fixture
-def connection() -> Iterator[sqlite3.Connection]:
-    opened = sqlite3.connect(":memory:", isolation_level=None)
-    opened.executescript((Path(store_sqlite.__file__).parent / "schema.sql").read_text(encoding="utf-8"))
-    yield opened
-    opened.close()
-
-
-def step(
-    connection: sqlite3.Connection,
-    row: EffectRow,
-    to: EffectState,
-    why: Why,
-    *,
-    fence: str = "outbox/repo",
-    person: bool | None = None,
-    **more: Any,
-) -> None:
-    is_person = why is Why.PERSON if person is None else person
-    batch = Batch(actor=Actor("person" if is_person else "program", "x"))
-    if fence:
-        batch.require(FenceHolds(fence, 1))
-    counted = to is EffectState.SENDING or why is Why.LOOK_FAILED
-    payload = {"from": row.state.value, "attempts": row.attempts + counted, "why": why.value, **more}
-    effect_table.execute(connection, EffectOperation(to.value, row.id, payload), batch, 9, 10)
-
-
-def test_exactly_the_steps_of_the_table_can_be_taken(connection: sqlite3.Connection) -> None:
-    taken = set()
-    for before, to, why in product(EffectState, set(EffectState) - {EffectState.QUEUED}, Why):
-        row = stand(connection, before)
-        try:
-            step(connection, row, to, why)
-        except EffectMoved:
-            assert effect_table.read_effect(connection, row.id) == row
-        else:
-            taken.add((before, to, why))
-
-    assert taken == {(*move, why) for move, whys in STEPS.items() for why in whys}
-
-
-@pytest.mark.parametrize("fence", ["", "outbox/other", "outbox/rep", "repo"])
-def test_a_step_without_the_fence_of_its_order_key_is_refused(
-    connection: sqlite3.Connection, fence: str
-) -> None:
-    row = stand(connection, "sending")
-
-    with pytest.raises(EffectMoved):
-        step(connection, row, EffectState.DONE, Why.ANSWERED, fence=fence)
-
-
-def test_a_program_cannot_take_a_persons_step(connection: sqlite3.Connection) -> None:
-    row = stand(connection, "dead")
-
-    with pytest.raises(EffectMoved):
-        step(connection, row, EffectState.RETRY, Why.PERSON, person=False)
-
-
-@pytest.mark.parametrize(
-    "more", [{"from": "retry"}, {"attempts": 3}, {"attempts": 5}, {"attempts": 0}], ids=str
-)
-def test_a_step_from_an_older_state_is_refused(connection: sqlite3.Connection, more: dict[str, Any]) -> None:
-    row = stand(connection, "queued")
-
-    with pytest.raises(EffectMoved):
-        step(connection, row, EffectState.SENDING, Why.DUE, **more)
-
-
-@pytest.mark.parametrize(
-    "standing", [{"due_us": 11}, {"attempts": 8}, {"attempts": 9}, {"order_key": "other"}], ids=str
-)
-def test_sending_out_of_turn_is_refused(connection: sqlite3.Connection, standing: dict[str, Any]) -> None:
-    row = stand(connection, "queued", **standing)
-    if "order_key" in standing:
-        effect_table._store(connection, replace(row, id="e-first", key="1" * 64, position=0))
-
-    with pytest.raises(EffectMoved):
-        step(connection, row, EffectState.SENDING, Why.DUE, fence=f"outbox/{row.order_key}")
-
-
-def test_a_home_that_is_migrated_gets_the_table_of_a_new_home() -> None:
-    kernel = Path(store_sqlite.__file__).parent
-    made = []
-    for name in ("schema.sql", "migrations/0002.sql"):
-        text = (kernel / name).read_text(encoding="utf-8")
-        made.append(re.findall(r"(?:TABLE|INDEX) effects.*?;", text, re.DOTALL))
-
-    assert made[0] == made[1] and len(made[0]) == 2
-
-
 def test_verification_recomputes_a_ledger_with_effects(tmp_path: Path) -> None:
     room = Room(tmp_path / "home")
     with room.home:
-        first, second = room.put(1), room.put(2, "b", requires=(NewestIs("a", 5),))
+        first = room.put(1)
+        room.put(2, "b", requires=(NewestIs("a", 5),))
         room.script(first, "not-now", "lost-before", "refused")
         for _ in range(4):
             room.run()
@@ -759,50 +601,3 @@ def test_verification_recomputes_a_ledger_with_effects(tmp_path: Path) -> None:
 
     found = verify_home(tmp_path / "home", deep=True, blobs=True)
     assert found.exit == 0, found
-
-
-# The two adapters of the kernel
-
-
-def letter(number: int = 0) -> Letter:
-    return Letter(f"{number:064x}", "s", {"n": number})
-
-
-def test_the_file_adapter_finds_what_it_wrote_and_nothing_half_written(tmp_path: Path) -> None:
-    adapter = FileAdapter(tmp_path)
-    (tmp_path / f"{1:064x}.incoming").write_bytes(b'{"n"')
-
-    assert adapter.look(letter(1)).verdict is Verdict.ABSENT
-    assert adapter.send(letter(1)).verdict is Verdict.ACCEPTED
-    assert adapter.look(letter(1)).verdict is Verdict.ACCEPTED
-    assert (tmp_path / f"{1:064x}.json").read_bytes() == b'{"n":1}'
-
-
-def test_the_file_adapter_asks_to_wait_when_its_folder_is_not_there(tmp_path: Path) -> None:
-    assert FileAdapter(tmp_path / "none").send(letter()).verdict is Verdict.NOT_NOW
-
-
-def test_nobody_listening_is_not_now_and_never_lost() -> None:
-    adapter = HttpLoopbackAdapter(1, Ability.FINDS)
-
-    assert adapter.send(letter()).verdict is Verdict.NOT_NOW
-    assert adapter.look(letter()).verdict is Verdict.NOT_NOW
-
-
-# The page
-
-
-def test_the_page_shows_the_tables_of_the_code() -> None:
-    page = (Path(__file__).parents[2] / "docs/concepts/effects.md").read_text(encoding="utf-8")
-    rows = {tuple(cell.strip(" `") for cell in line.strip("|").split("|")) for line in page.splitlines()}
-    steps = {
-        (before.value, to.value, ", ".join(sorted(why.value for why in whys)))
-        for (before, to), whys in STEPS.items()
-    }
-    moves = {(ability.value, *(MOVES[state, ability].value for state in _BEFORE)) for ability in Ability}
-    answers = {(verdict.value, state.value, why.value) for verdict, (state, why) in AFTER_ANSWER.items()}
-
-    assert steps <= rows and moves <= rows and answers <= rows
-
-
-_BEFORE = (EffectState.QUEUED, EffectState.RETRY, EffectState.UNKNOWN)

@@ -211,7 +211,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def everything_stands_as_the_model_says(self) -> None:
-        rows = self.home.outbox.list()
+        rows = self.home.outbox.effects()
         found = {row.id: (row.state.value, row.attempts, row.attempts_max) for row in rows}
         expected = {
             name: (each.state, each.attempts, each.attempts_max) for name, each in self.model.effects.items()
@@ -224,7 +224,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_table_is_the_fold_of_the_entries(self) -> None:
-        assert [*rebuild_effects(self.home.ledger.read()).values()] == self.home.outbox.list()
+        assert [*rebuild_effects(self.home.ledger.read()).values()] == self.home.outbox.effects()
 
     def teardown(self) -> None:
         if hasattr(self, "home"):

@@ -147,7 +147,7 @@ _OPEN = "state NOT IN ('done', 'abandoned')"
 
 
 def effect_key(subject: str, adapter: str, payload: bytes) -> str:
-    """The key of an effect: same subject, adapter and canonical payload, same key. Lengths keep fields apart."""
+    """Same subject, adapter and canonical payload, same key; lengths keep the fields apart."""
     names = (subject.encode("utf-8"), adapter.encode("utf-8"))
     parts = [piece for name in names for piece in (u64(len(name)), name)]
     return tagged_hash(EFFECT_TAG, *parts, payload).hex()
@@ -235,7 +235,9 @@ def _check_step(row: EffectRow, state: EffectState, payload: Json, batch: Batch)
         )
     counted = state is EffectState.SENDING or why is Why.LOOK_FAILED
     if payload["attempts"] != row.attempts + counted:
-        raise EffectMoved(f"effect {row.id}: expected attempt {row.attempts + counted} in the step", id=row.id)
+        raise EffectMoved(
+            f"effect {row.id}: expected attempt {row.attempts + counted} in the step", id=row.id
+        )
     if why is Why.PERSON:
         if batch.actor.type != "person":
             raise EffectMoved(f"effect {row.id}: expected a person, found a {batch.actor.type}", id=row.id)

@@ -123,7 +123,9 @@ class Outbox:
         """
         if effect.adapter not in self._allowed:
             expected = ", ".join(sorted(self._allowed))
-            raise AdapterUnknown(f"expected one of {expected}, found {effect.adapter}", adapter=effect.adapter)
+            raise AdapterUnknown(
+                f"expected one of {expected}, found {effect.adapter}", adapter=effect.adapter
+            )
         data = canonical_bytes(effect.payload)
         key = effect_key(effect.subject, effect.adapter, data)
         payload = {
@@ -149,7 +151,7 @@ class Outbox:
             outcomes += self._send_in_order(order_key, adapters, limit - len(outcomes))
         return outcomes
 
-    def list(self) -> list[EffectRow]:
+    def effects(self) -> list[EffectRow]:
         """Every effect there ever was, in the order in which they were put."""
         return read_effects(self._ledger.connection())
 
@@ -228,7 +230,9 @@ class Outbox:
     def _advance(self, row: EffectRow, lease: Lease, adapter: Adapter | None) -> EffectRow:
         """Take one effect as far as it goes now."""
         if row.state is EffectState.SENDING:  # Its sender is gone, for its lease was free.
-            row = self._fenced(row, lease, EffectState.UNKNOWN, Why.SENDER_ENDED, due_us=self._clock.wall_us())
+            row = self._fenced(
+                row, lease, EffectState.UNKNOWN, Why.SENDER_ENDED, due_us=self._clock.wall_us()
+            )
         if row.adapter not in self._allowed or adapter is None:
             return self._fenced(row, lease, EffectState.DEAD, Why.ADAPTER_UNKNOWN)
         letter = self._letter(row)
@@ -256,10 +260,8 @@ class Outbox:
             return self._fenced(row, lease, state, why, message=_plain(answer.text))
         return self._wait(row, lease, state, why, answer)
 
-    def _wait(
-        self, row: EffectRow, lease: Lease, state: EffectState, why: Why, answer: Answer
-    ) -> EffectRow:
-        """Try again later, or not at all when no attempt is left. A lost answer is looked for all the same."""
+    def _wait(self, row: EffectRow, lease: Lease, state: EffectState, why: Why, answer: Answer) -> EffectRow:
+        """Try again later, or not at all when no attempt is left; a lost answer is still looked for."""
         message = _plain(answer.text)
         if row.attempts >= row.attempts_max and why is not Why.ANSWER_LOST:
             return self._fenced(row, lease, EffectState.DEAD, Why.EXHAUSTED, message=message)
