@@ -34,6 +34,7 @@ __all__ = [
     "EffectRow",
     "EffectState",
     "Why",
+    "count_open",
     "due_order_keys",
     "effect_id",
     "effect_key",
@@ -202,8 +203,17 @@ def execute(
 ) -> Draft | None:
     """Take one step; returns the entry to append at `index` (none for an effect that is there already).
 
-    Errors: EffectAbsent, EffectMoved.
+    Errors: EffectAbsent, EffectMoved (also for a payload that is no step at all).
     """
+    try:
+        return _execute(connection, operation, batch, index, now_us)
+    except (KeyError, TypeError, ValueError, sqlite3.IntegrityError) as problem:
+        raise EffectMoved(f"effect {operation.id}: expected a step, found {problem!r:.200}") from problem
+
+
+def _execute(
+    connection: sqlite3.Connection, operation: EffectOperation, batch: Batch, index: int, now_us: int
+) -> Draft | None:
     row = read_effect(connection, operation.id)
     state, payload = EffectState(operation.to), operation.payload
     if state is EffectState.QUEUED:
@@ -275,6 +285,12 @@ def head_of(connection: sqlite3.Connection, order_key: str) -> EffectRow | None:
     """The first effect of an order key that is not settled; those after it wait."""
     where = f"WHERE order_key = ? AND {_OPEN} ORDER BY position LIMIT 1"
     return next(_rows(connection, where, (order_key,)), None)
+
+
+def count_open(connection: sqlite3.Connection, order_key: str) -> int:
+    """How many effects of an order key are not settled."""
+    query = f"SELECT count(*) FROM effects WHERE order_key = ? AND {_OPEN}"
+    return int(connection.execute(query, (order_key,)).fetchone()[0])
 
 
 def due_order_keys(connection: sqlite3.Connection, now_us: int) -> list[str]:

@@ -18,7 +18,15 @@ from dataclasses import dataclass
 
 from sterling.kernel.adapters import AFTER_ANSWER, ALWAYS_KNOWN, MOVES, Adapter, Answer, Letter, Move, Verdict
 from sterling.kernel.backoff import delay_us
-from sterling.kernel.batch import Actor, Batch, EffectOperation, FenceHolds, NewestIs
+from sterling.kernel.batch import (
+    Actor,
+    Batch,
+    EffectOperation,
+    FenceHolds,
+    LeaseOperation,
+    LeaseVerb,
+    NewestIs,
+)
 from sterling.kernel.blobs import Blobs
 from sterling.kernel.canonical import Json, canonical_bytes, parse_canonical
 from sterling.kernel.clock import Clock
@@ -30,6 +38,7 @@ from sterling.kernel.effect_table import (
     EffectRow,
     EffectState,
     Why,
+    count_open,
     due_order_keys,
     effect_id,
     effect_key,
@@ -206,7 +215,7 @@ class Outbox:
         outcomes: list[EffectOutcome] = []
         row: EffectRow | None = None
         try:
-            while len(outcomes) < limit:
+            while len(outcomes) < limit and self._holds(lease):
                 row = head_of(self._ledger.connection(), order_key)
                 if row is None or row.state is EffectState.DEAD or not is_due(row, self._clock.wall_us()):
                     break
@@ -222,7 +231,7 @@ class Outbox:
             assert row is not None
             outcomes.append(EffectOutcome(row.id, self.read(row.id).state, lost.code))
         finally:
-            if self._clock.boot_us() < lease.expires_us:
+            if self._holds(lease):
                 with suppress(LeaseExpired, LeaseLost):
                     self._leases.release(lease)
         return outcomes
@@ -280,9 +289,19 @@ class Outbox:
         return kept if len(answer.text) <= _TEXT_LETTERS_MAX else {**kept, "blob": self._blobs.put(text)}
 
     def _fenced(self, row: EffectRow, lease: Lease, to: EffectState, why: Why, **more: Json) -> EffectRow:
-        batch = Batch()
+        """One step under the lease; the last one of a pass gives the lease back in the same transaction."""
+        batch = Batch(closing=row.state is EffectState.SENDING)
         batch.require(FenceHolds(lease.name, lease.token))
+        open_count = count_open(self._ledger.connection(), row.order_key)
+        goes_on = open_count > 1 if to in FINAL else to is EffectState.SENDING or why is Why.SENDER_ENDED
+        if not goes_on:
+            batch.operate(LeaseOperation(LeaseVerb.RELEASE, lease.name, lease.holder))
         return self._step(row, batch, to, why, **more)
+
+    def _holds(self, lease: Lease) -> bool:
+        held = self._leases.read(lease.name)
+        now_us, boot_id = self._clock.boot_us(), self._clock.boot_id()
+        return held is not None and held.holder == lease.holder and held.is_live(now_us, boot_id)
 
     def _step(self, row: EffectRow, batch: Batch, to: EffectState, why: Why, **more: Json) -> EffectRow:
         counted = to is EffectState.SENDING or why is Why.LOOK_FAILED
