@@ -134,6 +134,35 @@ def test_sending_out_of_turn_is_refused(connection: sqlite3.Connection, standing
         step(connection, row, EffectState.SENDING, Why.DUE, fence=f"outbox/{row.order_key}")
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [{}, [], None, 7, "x", {"from": "queued"}, {"from": "queued", "attempts": 4, "why": "no reason"}],
+    ids=repr,
+)
+def test_what_is_no_step_is_refused_and_the_row_stays(connection: sqlite3.Connection, payload: Any) -> None:
+    row = stand(connection, "queued")
+    for to in (*EffectState, "nowhere"):
+        with pytest.raises(EffectMoved):
+            effect_table.execute(connection, EffectOperation(to, row.id, payload), Batch(), 9, 10)
+
+    assert effect_table.read_effect(connection, row.id) == row
+
+
+def test_a_queued_effect_of_the_wrong_types_does_not_harm_the_writer(tmp_path: Path) -> None:
+    with init_home(tmp_path / "home") as home:
+        good = Batch()
+        home.outbox.put(good, Effect("s", "file", "repo", {}))
+        operation = good.operations[0]
+        assert isinstance(operation, EffectOperation)
+        bad = Batch(operations=[replace(operation, payload={**operation.payload, "not_before_us": "soon"})])
+
+        with pytest.raises(EffectMoved):
+            home.ledger.commit(bad)
+        home.ledger.commit(good)
+
+        assert [row.subject for row in home.outbox.effects()] == ["s"]
+
+
 def test_a_home_that_is_migrated_gets_the_table_of_a_new_home() -> None:
     kernel = Path(store_sqlite.__file__).parent
     made = []

@@ -219,6 +219,44 @@ def test_a_second_sender_killed_between_any_two_steps_changes_nothing(
         rig.check()
 
 
+SENDS = """
+import sys
+from pathlib import Path
+from sterling.kernel.adapters import Ability, HttpLoopbackAdapter
+from sterling.kernel.home import open_home
+
+with open_home(Path(sys.argv[1])) as home:
+    sys.stdin.readline()
+    for _ in range(30):
+        home.outbox.run_once({"http-loopback": HttpLoopbackAdapter(int(sys.argv[2]), Ability.NEITHER)})
+"""
+
+
+def test_three_senders_at_once_send_each_effect_once_and_keep_the_order(tmp_path: Path) -> None:
+    receiver = FakeReceiver(Ability.NEITHER)
+    with init_home(tmp_path / "home") as home:
+        batch = Batch()
+        for number in range(30):
+            home.outbox.put(batch, Effect("s", "http-loopback", f"k{number % 5}", {"n": number}))
+        home.ledger.commit(batch)
+        keys = [row.key for row in home.outbox.effects()]
+    with serve(receiver) as port:
+        command = [sys.executable, "-c", SENDS, str(tmp_path / "home"), str(port)]
+        senders = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True) for _ in range(3)]
+        for sender in senders:
+            assert sender.stdin is not None
+            sender.stdin.write("go\n")
+            sender.stdin.flush()
+        assert [sender.wait() for sender in senders] == [0, 0, 0]
+
+    assert receiver.visible == dict.fromkeys(keys, 1)
+    for first in range(5):
+        order = [receiver.order.index(key) for key in keys[first::5]]
+        assert order == sorted(order)
+    with open_home(tmp_path / "home", read_only=True) as home:
+        assert {row.state for row in home.outbox.effects()} == {"done"}
+
+
 PUTS = """
 import sys
 from pathlib import Path
