@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from outbox_room import NAME, Room
 
 from sterling.kernel.adapters import (
     Ability,
@@ -15,7 +16,7 @@ from sterling.kernel.adapters import (
     Letter,
     Verdict,
 )
-from sterling.kernel.backoff import DELAY_US_MAX, delay_us
+from sterling.kernel.backoff import delay_us
 from sterling.kernel.batch import Actor, Batch, EffectOperation, NewestIs
 from sterling.kernel.blobs import BlobAltered
 from sterling.kernel.contracts import RecordInvalid
@@ -26,95 +27,17 @@ from sterling.kernel.effect_table import (
     EffectState,
 )
 from sterling.kernel.errors import SterlingError
-from sterling.kernel.home import Home, init_home
 from sterling.kernel.outbox import (
     LEASE_S,
     AdapterUnknown,
     Effect,
     EffectReasonRequired,
-    Outbox,
     rebuild_effects,
 )
 from sterling.kernel.verify import verify_home
-from sterling.testing.clock import FakeClock
-from sterling.testing.receiver import FakeReceiver
 
-NAME = "http-loopback"
 REASON = "the receiver was looked at by hand"
 HOUR_US = 3_600_000_000
-
-
-class Crash(BaseException):
-    """The sender's process ends here."""
-
-
-class Room:
-    """A home, its clock and one receiver."""
-
-    def __init__(self, path: Path, ability: Ability = Ability.FINDS) -> None:
-        self.clock = FakeClock()
-        self.home: Home = init_home(path, clock=self.clock)
-        self.receiver = FakeReceiver(ability)
-
-    @property
-    def outbox(self) -> Outbox:
-        return self.home.outbox
-
-    def put(self, number: int = 0, order_key: str = "repo", **more: Any) -> str:
-        batch = Batch()
-        effect = self.outbox.put(batch, Effect(f"s{number}", NAME, order_key, {"n": number}, **more))
-        self.home.ledger.commit(batch)
-        return effect
-
-    def script(self, effect: str, *behaviours: str) -> None:
-        self.receiver.scripts[self.outbox.read(effect).key] = list(behaviours)
-
-    def run(self, limit: int = 64) -> dict[str, str]:
-        done = self.outbox.run_once({NAME: self.receiver}, limit)
-        return {outcome.id: f"{outcome.state} {outcome.why}" for outcome in done}
-
-    def begun(self, script: str, **more: Any) -> str:
-        """An effect that one pass has tried to send."""
-        effect = self.put(**more)
-        self.script(effect, script)
-        self.run()
-        return effect
-
-    def later(self, delta_us: int = DELAY_US_MAX) -> None:
-        self.clock.advance(delta_us)
-
-    def state(self, effect: str) -> EffectState:
-        return self.outbox.read(effect).state
-
-    def seen(self, effect: str) -> int:
-        return self.receiver.visible[self.outbox.read(effect).key]
-
-    def steps(self, effect: str) -> list[str]:
-        return [entry.kind.removeprefix("effect.") for entry in self.outbox.show(effect)[1]]
-
-    def approve(self, subject: str) -> int:
-        batch = Batch()
-        batch.append("process.ended", {"command": "approve", "exit": 0}, subject=subject)
-        return self.home.ledger.commit(batch).last
-
-    def crash_in_send(self, effect: str, *, after: bool) -> None:
-        """One pass whose process ends before the receiver has it, or after; its lease stays behind."""
-        commit, send = self.home.ledger.commit, self.receiver.send
-
-        def ends(letter: Letter) -> Answer:
-            if after:
-                send(letter)
-            self.home.ledger.commit = refuses  # type: ignore[method-assign]
-            raise Crash
-
-        def refuses(batch: Batch) -> Any:
-            raise Crash
-
-        self.receiver.send = ends  # type: ignore[method-assign]
-        with pytest.raises(Crash):
-            self.run()
-        self.home.ledger.commit, self.receiver.send = commit, send  # type: ignore[method-assign]
-        assert self.state(effect) is EffectState.SENDING
 
 
 @pytest.fixture
@@ -238,6 +161,20 @@ def test_a_pass_sends_no_more_than_it_may(room: Room) -> None:
         room.put(number, f"k{number % 2}")
 
     assert [len(room.run(limit)) for limit in (0, 3, 64)] == [0, 3, 2]
+
+
+def test_what_is_put_after_a_pass_gave_its_lease_back_waits_for_the_next(room: Room) -> None:
+    first, commit = room.put(1), room.home.ledger.commit
+
+    def late(batch: Batch) -> Any:
+        receipt = commit(batch)
+        if len(batch.operations) > 1:
+            room.home.ledger.commit = commit  # type: ignore[method-assign]
+            room.put(2)
+        return receipt
+
+    room.home.ledger.commit = late  # type: ignore[method-assign]
+    assert room.run() == {first: "done answered"} and len(room.run()) == 1
 
 
 def test_an_adapter_that_is_allowed_but_not_given_is_left_alone(room: Room) -> None:

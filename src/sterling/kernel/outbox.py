@@ -225,8 +225,6 @@ class Outbox:
                     lease = self._leases.renew(lease)
                 row = self._advance(row, lease, adapters.get(row.adapter))
                 outcomes.append(EffectOutcome(row.id, row.state, row.why))
-                if row.state not in FINAL:
-                    break
         except (LeaseExpired, LeaseLost) as lost:
             assert row is not None
             outcomes.append(EffectOutcome(row.id, self.read(row.id).state, lost.code))
