@@ -4,7 +4,8 @@ Both sides do the same two steps for each piece of work: write the decision down
 then post to one receiver on this machine that shows every arrival. First the
 time of a piece of work, interleaved. Then the same kills on both: `kill -9`
 before and after each step, a new start, and a look at what became visible twice.
-DBOS lives in `.bench` (`make .bench/ready`).
+DBOS repeats a step that was cut off and asks for steps that bear it; ours asks the
+receiver first, which here can be asked. DBOS lives in `.bench` (`make .bench/ready`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from sterling.testing.receiver import FakeReceiver, serve
 
 HERE = Path(__file__).resolve().parent
 RIVAL = [str(HERE.parent / ".bench" / "bin" / "python"), str(HERE / "rivals" / "outbox_dbos.py")]
-POINTS = ("before the decision", "after the decision", "before the send", "after the send", "after the receipt")
+POINTS = (
+    "before the decision",
+    "after the decision",
+    "before the send",
+    "after the send",
+    "after the receipt",
+)
 
 OURS = """
 import json, os, signal, sys, time
@@ -166,7 +173,7 @@ def kills(
                 assert side.work(work, point) is None, f"expected a kill {point}"
                 assert side.work(work) is not None
     killed = rounds * len(POINTS)
-    seen = [[count for count in receiver.visible.values()] for receiver in receivers]
+    seen = [list(receiver.visible.values()) for receiver in receivers]
     assert [len(each) for each in seen] == [history + killed] * 2, "an effect is missing"
     line(
         bench="outbox",

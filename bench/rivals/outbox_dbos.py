@@ -1,8 +1,8 @@
 """The same two-step work on DBOS with SQLite: decide, then post to a receiver on this machine.
 
-Run by `bench/outbox.py` with the Python of `.bench`. Reads lines {work, stop} and answers {work, ms}. It ends
-itself by SIGKILL at the point named `stop`. Started on a database with unfinished work it finishes that first,
-as DBOS does by itself, and then says {recovered}.
+Run by `bench/outbox.py` with the Python of `.bench`. Reads lines {work, stop} and answers {work, ms}.
+It ends itself by SIGKILL at the point named `stop`. Started on a database with unfinished work it
+finishes that first, as DBOS does by itself, and then says {recovered}.
 """
 
 import http.client

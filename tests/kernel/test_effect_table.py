@@ -22,7 +22,7 @@ from sterling.kernel.adapters import (
     Letter,
     Verdict,
 )
-from sterling.kernel.batch import Actor, Batch, EffectOperation, FenceHolds
+from sterling.kernel.batch import PROGRAM, Actor, Batch, EffectOperation, Fence
 from sterling.kernel.effect_table import STEPS, EffectMoved, EffectRow, EffectState, Why, effect_key
 from sterling.kernel.home import init_home, open_home
 from sterling.kernel.outbox import Effect
@@ -73,12 +73,11 @@ def step(
     **more: Any,
 ) -> None:
     is_person = why is Why.PERSON if person is None else person
-    batch = Batch(actor=Actor("person" if is_person else "program", "x"))
-    if fence:
-        batch.require(FenceHolds(fence, 1))
+    actor = Actor("person" if is_person else "program", "x")
+    fences = (Fence(fence, 1),) if fence else ()
     counted = to is EffectState.SENDING or why is Why.LOOK_FAILED
     payload = {"from": row.state.value, "attempts": row.attempts + counted, "why": why.value, **more}
-    effect_table.execute(connection, EffectOperation(to.value, row.id, payload), batch, 9, 10)
+    effect_table.execute(connection, EffectOperation(to.value, row.id, payload), actor, fences, 9, 10)
 
 
 def test_exactly_the_steps_of_the_table_can_be_taken(connection: sqlite3.Connection) -> None:
@@ -143,7 +142,7 @@ def test_what_is_no_step_is_refused_and_the_row_stays(connection: sqlite3.Connec
     row = stand(connection, "queued")
     for to in (*EffectState, "nowhere"):
         with pytest.raises(EffectMoved):
-            effect_table.execute(connection, EffectOperation(to, row.id, payload), Batch(), 9, 10)
+            effect_table.execute(connection, EffectOperation(to, row.id, payload), PROGRAM, (), 9, 10)
 
     assert effect_table.read_effect(connection, row.id) == row
 

@@ -106,7 +106,7 @@ MUTANTS: dict[str, Mutant] = {
     "a program decides for a person": (
         effect_table,
         "_check_step",
-        'batch.actor.type != "person"',
+        'actor.type != "person"',
         "False",
         at_table("test_a_program_cannot_take_a_persons_step"),
     ),
@@ -114,14 +114,14 @@ MUTANTS: dict[str, Mutant] = {
         effect_table,
         "_check_step",
         "if not any(",
-        "if not batch and any(",
+        "if not fences and any(",
         at_table("test_a_step_without_the_fence_of_its_order_key_is_refused", ""),
     ),
     "a step under any fence": (
         effect_table,
         "_check_step",
-        " and each.lease == lease",
-        "",
+        "fence.lease == lease",
+        "fence",
         at_table("test_a_step_without_the_fence_of_its_order_key_is_refused", "outbox/other"),
     ),
     "an effect overtakes the one before it": (
@@ -197,7 +197,7 @@ MUTANTS: dict[str, Mutant] = {
     "no look at the lease before a send": (
         Outbox,
         "_advance",
-        "self._clock.boot_us() >= lease.expires_us",
+        "self._clock.boot_us() >= turn.lease.expires_us",
         "False",
         in_room("test_a_sender_whose_lease_ran_out_just_before_sending_does_not_send", pytest.MonkeyPatch()),
     ),
@@ -218,8 +218,8 @@ MUTANTS: dict[str, Mutant] = {
     "a pass goes on without its lease": (
         Outbox,
         "_send_in_order",
-        " and self._holds(lease)",
-        "",
+        "self._holds(turn.lease)):",
+        "True):",
         in_room("test_what_is_put_after_a_pass_gave_its_lease_back_waits_for_the_next"),
     ),
     "a decision without a reason": (

@@ -154,9 +154,11 @@ class Appender:
         leases: list[LeaseRow] = []
         for operation in batch.operations:
             if isinstance(operation, EffectOperation):
-                step = effect_table.execute(self._connection, operation, batch, self._state.size, now_us)
+                held = (*fences, *(Fence(row.name, row.token) for row in leases if row.holder))
+                where = (self._state.size, now_us)
+                step = effect_table.execute(self._connection, operation, batch.actor, held, *where)
                 if step is not None:
-                    self._append(step, canonical_bytes(step.payload), now_us, fences)
+                    self._append(replace(step, run=batch.run), canonical_bytes(step.payload), now_us, held)
                 continue
             row, draft = lease_table.execute(self._connection, operation, self._clock.boot_us(), self._clock)
             leases.append(row)

@@ -18,7 +18,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from sterling.kernel.backoff import DELAY_US_MAX
-from sterling.kernel.batch import Batch, Draft, EffectOperation, FenceHolds
+from sterling.kernel.batch import Actor, Draft, EffectOperation, Fence
 from sterling.kernel.canonical import Json, canonical_bytes
 from sterling.kernel.errors import EXIT_USAGE, SterlingError
 from sterling.kernel.hashing import EFFECT_TAG, tagged_hash, u64
@@ -199,20 +199,30 @@ def fold(row: EffectRow | None, index: int, state: EffectState, effect: str, pay
 
 
 def execute(
-    connection: sqlite3.Connection, operation: EffectOperation, batch: Batch, index: int, now_us: int
+    connection: sqlite3.Connection,
+    operation: EffectOperation,
+    actor: Actor,
+    fences: tuple[Fence, ...],
+    index: int,
+    now_us: int,
 ) -> Draft | None:
     """Take one step; returns the entry to append at `index` (none for an effect that is there already).
 
     Errors: EffectAbsent, EffectMoved (also for a payload that is no step at all).
     """
     try:
-        return _execute(connection, operation, batch, index, now_us)
+        return _execute(connection, operation, actor, fences, index, now_us)
     except (KeyError, TypeError, ValueError, sqlite3.IntegrityError) as problem:
         raise EffectMoved(f"effect {operation.id}: expected a step, found {problem!r:.200}") from problem
 
 
 def _execute(
-    connection: sqlite3.Connection, operation: EffectOperation, batch: Batch, index: int, now_us: int
+    connection: sqlite3.Connection,
+    operation: EffectOperation,
+    actor: Actor,
+    fences: tuple[Fence, ...],
+    index: int,
+    now_us: int,
 ) -> Draft | None:
     row = read_effect(connection, operation.id)
     state, payload = EffectState(operation.to), operation.payload
@@ -224,7 +234,7 @@ def _execute(
     else:
         if row is None:
             raise EffectAbsent(f"expected an effect {operation.id}, found none", id=operation.id)
-        _check_step(row, state, payload, batch)
+        _check_step(row, state, payload, actor, fences)
         if state is EffectState.SENDING:
             broken = _check_sending(connection, row, now_us)
             if broken:
@@ -232,10 +242,12 @@ def _execute(
                 why = Why.NOT_APPROVED.value
                 payload = {"from": row.state.value, "attempts": row.attempts, "why": why, "message": broken}
     _store(connection, fold(row, index, state, operation.id, payload))
-    return Draft(f"effect.{state}", payload, subject=operation.id, run=batch.run, actor=batch.actor)
+    return Draft(f"effect.{state}", payload, subject=operation.id, actor=actor)
 
 
-def _check_step(row: EffectRow, state: EffectState, payload: Json, batch: Batch) -> None:
+def _check_step(
+    row: EffectRow, state: EffectState, payload: Json, actor: Actor, fences: tuple[Fence, ...]
+) -> None:
     why = Why(payload["why"])
     if payload["from"] != row.state or why not in STEPS.get((row.state, state), ()):
         raise EffectMoved(
@@ -249,11 +261,11 @@ def _check_step(row: EffectRow, state: EffectState, payload: Json, batch: Batch)
             f"effect {row.id}: expected attempt {row.attempts + counted} in the step", id=row.id
         )
     if why is Why.PERSON:
-        if batch.actor.type != "person":
-            raise EffectMoved(f"effect {row.id}: expected a person, found a {batch.actor.type}", id=row.id)
+        if actor.type != "person":
+            raise EffectMoved(f"effect {row.id}: expected a person, found a {actor.type}", id=row.id)
         return
     lease = lease_of(row.order_key)
-    if not any(isinstance(each, FenceHolds) and each.lease == lease for each in batch.conditions):
+    if not any(fence.lease == lease for fence in fences):
         raise EffectMoved(f"effect {row.id}: expected a step under the fence of lease {lease}", id=row.id)
 
 

@@ -39,13 +39,15 @@ class Leases:
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger, self._clock = ledger, clock
 
-    def acquire(self, name: str, ttl_s: int = 300, holder: str = "") -> Lease:
+    def acquire(self, name: str, ttl_s: int = 300, holder: str = "", *, batch: Batch | None = None) -> Lease:
         """Take a free, expired or dead owner's lease; taking one's own again renews it.
+
+        A batch that is given is written in the same transaction, under the lease.
 
         Errors: lease.held (the refusal is an entry too).
         """
         owner = holder or holder_name(process_name(self._clock.boot_id()))
-        row = self._operate(LeaseVerb.ACQUIRE, name, owner, ttl_s * 1_000_000)
+        row = self._operate(LeaseVerb.ACQUIRE, name, owner, ttl_s * 1_000_000, batch)
         return Lease(name, owner, row.token, ttl_s * 1_000_000, row.expires_us)
 
     def renew(self, lease: Lease) -> Lease:
@@ -68,8 +70,11 @@ class Leases:
         found = [read_lease(self._ledger.connection(), str(row[0])) for row in rows.fetchall()]
         return [row for row in found if row is not None and row.is_live(now_us, boot_id)]
 
-    def _operate(self, verb: LeaseVerb, name: str, holder: str, ttl_us: int) -> LeaseRow:
+    def _operate(
+        self, verb: LeaseVerb, name: str, holder: str, ttl_us: int, batch: Batch | None = None
+    ) -> LeaseRow:
         me = process_name(self._clock.boot_id())
-        batch = Batch()
-        batch.operate(LeaseOperation(verb, name, holder, ttl_us, me.pid, me.started_ticks, me.boot_id))
+        batch = batch or Batch()
+        operation = LeaseOperation(verb, name, holder, ttl_us, me.pid, me.started_ticks, me.boot_id)
+        batch.operations.insert(0, operation)
         return self._ledger.commit(batch).leases[0]

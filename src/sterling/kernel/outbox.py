@@ -35,6 +35,7 @@ from sterling.kernel.effect_table import (
     ATTEMPTS_MAX,
     FINAL,
     EffectAbsent,
+    EffectMoved,
     EffectRow,
     EffectState,
     Why,
@@ -106,6 +107,14 @@ class EffectOutcome:
     id: EffectId
     state: EffectState
     why: str
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A sender's time with one order key, and the lease that its first step took."""
+
+    name: str
+    lease: Lease | None = None
 
 
 class Outbox:
@@ -200,81 +209,85 @@ class Outbox:
         if not REASON_LETTERS_MIN <= len(words) <= _TEXT_LETTERS_MAX:
             bounds = f"{REASON_LETTERS_MIN} to {_TEXT_LETTERS_MAX}"
             raise EffectReasonRequired(f"expected a reason of {bounds} letters, found {len(words)}")
-        return self._step(row, Batch(actor=Actor("person", person)), to, Why.PERSON, message=words, **more)
+        batch = Batch(actor=Actor("person", person))
+        self._step(batch, row, to, Why.PERSON, {"message": words, **more})
+        self._ledger.commit(batch)
+        return self.read(row.id)
 
     def _send_in_order(
         self, order_key: str, adapters: Mapping[str, Adapter], limit: int
     ) -> list[EffectOutcome]:
-        held = self._leases.read(lease_of(order_key))
+        turn = _Turn(lease_of(order_key))
+        held = self._leases.read(turn.name)
         if held is not None and held.is_live(self._clock.boot_us(), self._clock.boot_id()):
-            return []
-        try:
-            lease = self._leases.acquire(lease_of(order_key), LEASE_S)
-        except LeaseHeld:
             return []
         outcomes: list[EffectOutcome] = []
         row: EffectRow | None = None
         try:
-            while len(outcomes) < limit and self._holds(lease):
+            while len(outcomes) < limit and (turn.lease is None or self._holds(turn.lease)):
                 row = head_of(self._ledger.connection(), order_key)
                 if row is None or row.state is EffectState.DEAD or not is_due(row, self._clock.wall_us()):
                     break
                 if row.adapter in self._allowed and row.adapter not in adapters:
                     break
-                if lease.expires_us - self._clock.boot_us() < lease.ttl_us // 2:
-                    lease = self._leases.renew(lease)
-                row = self._advance(row, lease, adapters.get(row.adapter))
+                self._keep(turn, row)
+                row = self._advance(row, turn, adapters.get(row.adapter))
                 outcomes.append(EffectOutcome(row.id, row.state, row.why))
-        except (LeaseExpired, LeaseLost) as lost:
+        except (EffectMoved, LeaseExpired, LeaseHeld, LeaseLost) as lost:
             assert row is not None
             outcomes.append(EffectOutcome(row.id, self.read(row.id).state, lost.code))
         finally:
-            if self._holds(lease):
+            if turn.lease is not None and self._holds(turn.lease):
                 with suppress(LeaseExpired, LeaseLost):
-                    self._leases.release(lease)
+                    self._leases.release(turn.lease)
         return outcomes
 
-    def _advance(self, row: EffectRow, lease: Lease, adapter: Adapter | None) -> EffectRow:
+    def _keep(self, turn: _Turn, row: EffectRow) -> None:
+        """Hold the lease long enough for one more effect; a fresh one's first step takes it on the way."""
+        if turn.lease is None and row.state is not EffectState.QUEUED:
+            turn.lease = self._leases.acquire(turn.name, LEASE_S)
+        elif turn.lease is not None and turn.lease.expires_us - self._clock.boot_us() < LEASE_S * 500_000:
+            turn.lease = self._leases.renew(turn.lease)
+
+    def _advance(self, row: EffectRow, turn: _Turn, adapter: Adapter | None) -> EffectRow:
         """Take one effect as far as it goes now."""
         if row.state is EffectState.SENDING:  # Its sender is gone, for its lease was free.
-            row = self._fenced(
-                row, lease, EffectState.UNKNOWN, Why.SENDER_ENDED, due_us=self._clock.wall_us()
-            )
+            row = self._fenced(row, turn, EffectState.UNKNOWN, Why.SENDER_ENDED, due_us=self._clock.wall_us())
         if row.adapter not in self._allowed or adapter is None:
-            return self._fenced(row, lease, EffectState.DEAD, Why.ADAPTER_UNKNOWN)
+            return self._fenced(row, turn, EffectState.DEAD, Why.ADAPTER_UNKNOWN)
         letter = self._letter(row)
         move = MOVES[row.state, adapter.ability]
         if move is Move.GIVE_UP:
-            return self._fenced(row, lease, EffectState.DEAD, Why.UNPROVABLE)
+            return self._fenced(row, turn, EffectState.DEAD, Why.UNPROVABLE)
         if move is Move.LOOK:
             answer = adapter.look(letter)
             if answer.verdict is Verdict.ACCEPTED:
-                return self._fenced(row, lease, EffectState.DONE, Why.FOUND, **self._receipt(answer))
+                return self._fenced(row, turn, EffectState.DONE, Why.FOUND, **self._receipt(answer))
             if answer.verdict is not Verdict.ABSENT:
-                return self._wait(row, lease, EffectState.UNKNOWN, Why.LOOK_FAILED, answer)
+                return self._wait(row, turn, EffectState.UNKNOWN, Why.LOOK_FAILED, answer)
         if row.attempts >= row.attempts_max:
-            return self._fenced(row, lease, EffectState.DEAD, Why.EXHAUSTED)
-        row = self._fenced(row, lease, EffectState.SENDING, Why.DUE)
+            return self._fenced(row, turn, EffectState.DEAD, Why.EXHAUSTED)
+        row = self._fenced(row, turn, EffectState.SENDING, Why.DUE)
         if row.state is not EffectState.SENDING:
             return row
-        if self._clock.boot_us() >= lease.expires_us:
-            raise LeaseExpired(f"expected to hold lease {lease.name} when sending, found it expired")
+        if turn.lease is None or self._clock.boot_us() >= turn.lease.expires_us:
+            raise LeaseExpired(f"expected to hold lease {turn.name} when sending, found it expired")
         answer = adapter.send(letter)
         state, why = AFTER_ANSWER[answer.verdict]
         if state is EffectState.DONE:
-            return self._fenced(row, lease, state, why, **self._receipt(answer))
+            return self._fenced(row, turn, state, why, **self._receipt(answer))
         if state is EffectState.DEAD:
-            return self._fenced(row, lease, state, why, message=_plain(answer.text))
-        return self._wait(row, lease, state, why, answer)
+            return self._fenced(row, turn, state, why, message=_plain(answer.text))
+        return self._wait(row, turn, state, why, answer)
 
-    def _wait(self, row: EffectRow, lease: Lease, state: EffectState, why: Why, answer: Answer) -> EffectRow:
+    def _wait(self, row: EffectRow, turn: _Turn, state: EffectState, why: Why, answer: Answer) -> EffectRow:
         """Try again later, or not at all when no attempt is left; a lost answer is still looked for."""
         message = _plain(answer.text)
         if row.attempts >= row.attempts_max and why is not Why.ANSWER_LOST:
-            return self._fenced(row, lease, EffectState.DEAD, Why.EXHAUSTED, message=message)
+            return self._fenced(row, turn, EffectState.DEAD, Why.EXHAUSTED, message=message)
         attempt = row.attempts + (why is Why.LOOK_FAILED) + ATTEMPTS_MAX - row.attempts_max
         due_us = self._clock.wall_us() + delay_us(row.key, attempt)
-        return self._fenced(row, lease, state, why, message=message, due_us=due_us)
+        return self._fenced(row, turn, state, why, message=message, due_us=due_us)
 
     def _letter(self, row: EffectRow) -> Letter:
         data = self._blobs.get(row.blob)
@@ -286,27 +299,30 @@ class Outbox:
         kept = {"receipt": _plain(answer.text)}
         return kept if len(answer.text) <= _TEXT_LETTERS_MAX else {**kept, "blob": self._blobs.put(text)}
 
-    def _fenced(self, row: EffectRow, lease: Lease, to: EffectState, why: Why, **more: Json) -> EffectRow:
+    def _fenced(self, row: EffectRow, turn: _Turn, to: EffectState, why: Why, **more: Json) -> EffectRow:
         """One step under the lease; the last one of a pass gives the lease back in the same transaction."""
         batch = Batch(closing=row.state is EffectState.SENDING)
-        batch.require(FenceHolds(lease.name, lease.token))
+        self._step(batch, row, to, why, more)
+        if turn.lease is None:
+            turn.lease = self._leases.acquire(turn.name, LEASE_S, batch=batch)
+            return self.read(row.id)
+        batch.require(FenceHolds(turn.name, turn.lease.token))
         open_count = count_open(self._ledger.connection(), row.order_key)
         goes_on = open_count > 1 if to in FINAL else to is EffectState.SENDING or why is Why.SENDER_ENDED
         if not goes_on:
-            batch.operate(LeaseOperation(LeaseVerb.RELEASE, lease.name, lease.holder))
-        return self._step(row, batch, to, why, **more)
+            batch.operate(LeaseOperation(LeaseVerb.RELEASE, turn.name, turn.lease.holder))
+        self._ledger.commit(batch)
+        return self.read(row.id)
 
     def _holds(self, lease: Lease) -> bool:
         held = self._leases.read(lease.name)
         now_us, boot_id = self._clock.boot_us(), self._clock.boot_id()
         return held is not None and held.holder == lease.holder and held.is_live(now_us, boot_id)
 
-    def _step(self, row: EffectRow, batch: Batch, to: EffectState, why: Why, **more: Json) -> EffectRow:
+    def _step(self, batch: Batch, row: EffectRow, to: EffectState, why: Why, more: dict[str, Json]) -> None:
         counted = to is EffectState.SENDING or why is Why.LOOK_FAILED
         payload = {"from": row.state.value, "attempts": row.attempts + counted, "why": why.value, **more}
         self._operate(batch, row.id, to, payload)
-        self._ledger.commit(batch)
-        return self.read(row.id)
 
     def _operate(self, batch: Batch, effect: EffectId, to: EffectState, payload: Json) -> EffectId:
         self._contracts.validate(f"effect.{to}", payload)
