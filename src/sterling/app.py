@@ -182,6 +182,7 @@ def status_facts(home: Home) -> StatusFacts:
         leases=leases,
         open_tasks=_open_tasks(home),
         refusals=sum(1 for _ in home.ledger.read(kind="write.refused")),
+        dead_effects=[row.id for row in home.outbox.effects() if row.state == "dead"],
     )
 
 

@@ -33,6 +33,7 @@ JOBS = WaitingFact("recall.text", 4, "mode", "You are at the keyboard.", "sterli
     [
         ({"anchored_to": None}, "sterling ledger checkpoint"),
         ({"runs": (replace(RUN, alive=False),)}, "sterling drain"),
+        ({"waiting": (JOBS,), "dead_effects": ("e-1",)}, "sterling outbox show e-1"),
         ({"waiting": (JOBS,)}, "sterling drain --force"),
         ({"open_tasks": ("t-1",)}, "sterling task status t-1"),
         ({}, "sterling analyze DATA"),
@@ -57,7 +58,12 @@ def test_what_is_newer_than_the_anchor_is_counted() -> None:
 
 def test_the_view_keeps_its_contract() -> None:
     full = replace(
-        EMPTY, runs=(RUN,), waiting=(JOBS,), leases=(LeaseFact("task/a", "me", 5),), open_tasks=("t",)
+        EMPTY,
+        runs=(RUN,),
+        waiting=(JOBS,),
+        leases=(LeaseFact("task/a", "me", 5),),
+        open_tasks=("t",),
+        dead_effects=("e",),
     )
 
     load_contracts().validate("view.status@1.0", {"contract": "view.status@1.0", **status(full)})

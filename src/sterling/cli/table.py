@@ -133,6 +133,13 @@ COMMANDS: tuple[Row, ...] = (
         "sterling contracts check",
     ),
     Row(
+        "outbox",
+        "outbox",
+        "Changes outside Sterling: waiting, done, dead.",
+        ("outbox.list", "outbox.show", "outbox.retry", "outbox.abandon"),
+        "sterling outbox list",
+    ),
+    Row(
         "config",
         "config",
         "Show, check and change settings.",

@@ -11,11 +11,12 @@ import sqlite3
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from sterling.kernel import lease_table, merkle
+from sterling.kernel import effect_table, lease_table, merkle
 from sterling.kernel.batch import (
     Actor,
     Batch,
     Draft,
+    EffectOperation,
     Fence,
     FenceHolds,
     NewestIs,
@@ -150,8 +151,16 @@ class Appender:
         for condition in batch.conditions:
             self._check(condition)
         first, now_us = self._state.size, self._now_us()
+        fences = tuple(Fence(c.lease, c.token) for c in batch.conditions if isinstance(c, FenceHolds))
         leases: list[LeaseRow] = []
         for operation in batch.operations:
+            if isinstance(operation, EffectOperation):
+                held = (*fences, *(Fence(row.name, row.token) for row in leases if row.holder))
+                where = (self._state.size, now_us)
+                step = effect_table.execute(self._connection, operation, batch.actor, held, *where)
+                if step is not None:
+                    self._append(replace(step, run=batch.run), canonical_bytes(step.payload), now_us, held)
+                continue
             row, drafts = lease_table.execute(self._connection, operation, self._clock.boot_us(), self._clock)
             leases.append(row)
             for draft in drafts:
@@ -161,7 +170,6 @@ class Appender:
             if isinstance(condition, SizeIs) and condition.size != self._state.size:
                 found = self._state.size
                 raise PreconditionFailed(f"expected {condition.size} entries, found {found}", found=found)
-        fences = tuple(Fence(c.lease, c.token) for c in batch.conditions if isinstance(c, FenceHolds))
         for draft, payload in prepared.drafts:
             self._append(draft, payload, now_us, fences)
         last = self._state.size - 1

@@ -1,7 +1,7 @@
 """A batch: what one transaction is to write, as plain values.
 
-The ledger has one way in. A batch holds drafts of entries, lease operations and
-preconditions; all of it happens, or none. It carries a random submission id:
+The ledger has one way in. A batch holds drafts of entries, operations on leases
+and effects, and preconditions; all of it happens, or none. It carries a random submission id:
 committing the same batch twice gives the first receipt again.
 """
 
@@ -17,6 +17,7 @@ __all__ = [
     "Actor",
     "Batch",
     "Draft",
+    "EffectOperation",
     "Fence",
     "FenceHolds",
     "LeaseOperation",
@@ -111,7 +112,16 @@ class LeaseOperation:
     to: str = ""
 
 
-Operation = LeaseOperation
+@dataclass(frozen=True, slots=True)
+class EffectOperation:
+    """One step of an effect: the state it is to reach and the payload of the entry that says so."""
+
+    to: str
+    id: str
+    payload: Json
+
+
+Operation = LeaseOperation | EffectOperation
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +138,7 @@ class Draft:
 
 @dataclass(slots=True)
 class Batch:
-    """Drafts, lease operations and preconditions that are written together or not at all."""
+    """Drafts, operations and preconditions that are written together or not at all."""
 
     actor: Actor = PROGRAM
     run: str = ""
@@ -168,5 +178,5 @@ class Batch:
         self.conditions.append(condition)
 
     def operate(self, operation: Operation) -> None:
-        """Add a lease operation; it happens before the drafts are appended."""
+        """Add an operation on a lease or an effect; it happens before the drafts are appended."""
         self.operations.append(operation)

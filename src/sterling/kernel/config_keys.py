@@ -124,6 +124,16 @@ _KERNEL = (
         "kernel",
         "Folder on a second disk that takes captured work while the home's disk is full; empty means none.",
     ),
+    Key(
+        "outbox.adapters",
+        "list",
+        (),
+        0,
+        32,
+        "adapters",
+        "kernel",
+        "Adapters that may carry an effect out of this machine.",
+    ),
     _flag("safety.shared_home", False, "kernel", "Allow a home that other users of the machine can read."),
 )
 

@@ -34,6 +34,7 @@ from sterling.kernel.ids import random_id
 from sterling.kernel.keys import load_key, make_key
 from sterling.kernel.leases import Leases
 from sterling.kernel.ledger import Ledger
+from sterling.kernel.outbox import Outbox
 from sterling.kernel.pressure import Pressure, RoomLimits, pressure
 from sterling.kernel.records import Records
 from sterling.kernel.signing_keys import key_in_force, put_entered_keys_in_place
@@ -153,6 +154,14 @@ class Home:
         self.spool = Spool(Path(place), home_id) if place else None
         self.records = Records(self.ledger, self.blobs, self.contracts)
         self.leases = Leases(self.ledger, clock)
+        self.outbox = Outbox(
+            self.ledger,
+            blobs=self.blobs,
+            leases=self.leases,
+            contracts=self.contracts,
+            clock=clock,
+            adapters=config.get("outbox.adapters"),
+        )
 
     def room(self, *, refused: bool = False) -> Pressure:
         """How short the home's disk is of room; `refused` says that a write was refused for it."""

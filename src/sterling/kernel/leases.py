@@ -53,14 +53,16 @@ class Leases:
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger, self._clock = ledger, clock
 
-    def acquire(self, name: str, ttl_s: int = 300, holder: str = "") -> Lease:
+    def acquire(self, name: str, ttl_s: int = 300, holder: str = "", *, batch: Batch | None = None) -> Lease:
         """Take a free, expired or dead owner's lease; taking one's own again renews it.
+
+        A batch that is given is written in the same transaction, under the lease.
 
         Errors: lease.held, also for a lease above or below (the refusal is an entry too);
                 lease.cap-reached when it is one's own.
         """
         owner = holder or holder_name(process_name(self._clock.boot_id()))
-        return self._operate(LeaseVerb.ACQUIRE, Lease(name, owner, 0, ttl_s * 1_000_000, 0))
+        return self._operate(LeaseVerb.ACQUIRE, Lease(name, owner, 0, ttl_s * 1_000_000, 0), batch=batch)
 
     def renew(self, lease: Lease) -> Lease:
         """Move the end to now + ttl. Errors: lease.expired, lease.lost, lease.cap-reached."""
@@ -90,18 +92,19 @@ class Leases:
         now_us, boot_id = self._clock.boot_us(), self._clock.boot_id()
         return [row for row in rows if row is not None and row.is_live(now_us, boot_id)]
 
-    def _operate(self, verb: LeaseVerb, lease: Lease, to: str = "") -> Lease:
+    def _operate(self, verb: LeaseVerb, lease: Lease, to: str = "", *, batch: Batch | None = None) -> Lease:
         me = process_name(self._clock.boot_id())
         process = (me.pid, me.started_ticks, me.boot_id, this_host())
-        batch = Batch()
-        batch.operate(LeaseOperation(verb, lease.name, lease.holder, lease.ttl_us, *process, lease.token, to))
+        batch = batch or Batch()
+        operation = LeaseOperation(verb, lease.name, lease.holder, lease.ttl_us, *process, lease.token, to)
+        batch.operations.insert(0, operation)
         name = to or lease.name
         with _available(name):
             rows = self._ledger.commit(batch).leases
             if verb is LeaseVerb.RELEASE:
                 return lease
             # A batch that was sent twice gets its first receipt, which names no leases: look.
-            row = rows[-1] if rows else read_lease(self._ledger.connection(), name)
+            row = rows[0] if rows else read_lease(self._ledger.connection(), name)
         if row is None or row.holder != lease.holder:
             raise LeaseLost(f"expected to hold lease {name}, found it taken meanwhile", lease=name)
         return replace(lease, name=name, token=row.token, expires_us=row.expires_us)

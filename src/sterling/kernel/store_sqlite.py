@@ -39,7 +39,9 @@ _PAGE_ROWS = 512
 
 EntryRow = tuple[int, bytes, bytes, str, str, str, str, int, bytes]
 
-_TABLES = frozenset({"checkpoints", "entries", "leases", "meta", "nodes", "records", "submissions"})
+_TABLES = frozenset(
+    {"checkpoints", "effects", "entries", "leases", "meta", "nodes", "records", "submissions"}
+)
 
 
 class StoreUnavailable(SterlingError):

@@ -65,6 +65,7 @@ class StatusFacts:
     leases: Sequence[LeaseFact]
     open_tasks: Sequence[str]
     refusals: int
+    dead_effects: Sequence[str] = ()
 
 
 def status(facts: StatusFacts) -> dict[str, Json]:
@@ -89,6 +90,7 @@ def status(facts: StatusFacts) -> dict[str, Json]:
         "leases": [{"name": row.name, "holder": row.holder, "age_us": row.age_us} for row in facts.leases],
         "needs_you": [
             *({"what": "abandoned run", "id": run.id, "pack": run.pack} for run in stale),
+            *({"what": "dead effect", "id": effect, "pack": "kernel"} for effect in facts.dead_effects),
             *({"what": "open task", "id": task, "pack": "autopilot"} for task in facts.open_tasks),
         ],
         "failed_runs": [_run(run) for run in failed[-5:]],
@@ -117,11 +119,13 @@ def _run(run: RunFact) -> dict[str, Json]:
 
 
 def _next(facts: StatusFacts, stale: Sequence[RunFact]) -> str:
-    """The published order: an unanchored log, abandoned runs, waiting work, open tasks, a first job."""
+    """The published order: an unanchored log, abandoned runs, dead effects, waiting work, tasks, a job."""
     if facts.anchored_to is None:
         return "sterling ledger checkpoint"
     if stale:
         return "sterling drain"
+    if facts.dead_effects:
+        return f"sterling outbox show {facts.dead_effects[0]}"
     if facts.waiting:
         return facts.waiting[0].cure
     if facts.open_tasks:
