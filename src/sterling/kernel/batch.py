@@ -16,6 +16,8 @@ from sterling.kernel.canonical import Json
 __all__ = [
     "Actor",
     "Batch",
+    "ConfigIs",
+    "ContractsAre",
     "Draft",
     "Fence",
     "FenceHolds",
@@ -73,7 +75,21 @@ class RecordAbsent:
     id: str
 
 
-Precondition = FenceHolds | NewestIs | RecordAbsent
+@dataclass(frozen=True, slots=True)
+class ConfigIs:
+    """The settings in force have this hash."""
+
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContractsAre:
+    """The contract lock has this hash."""
+
+    sha256: str
+
+
+Precondition = FenceHolds | NewestIs | RecordAbsent | ConfigIs | ContractsAre
 
 
 class LeaseVerb(StrEnum):

@@ -20,6 +20,7 @@ from sterling.kernel.canonical import Json, parse_strict
 from sterling.kernel.contracts import Contracts
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.hashing import address_of
+from sterling.kernel.shipped import shipped
 
 __all__ = [
     "Lock",
@@ -28,6 +29,7 @@ __all__ = [
     "Locked",
     "LockedChange",
     "lock_bytes",
+    "lock_sha256",
     "put_lock",
     "read_lock",
 ]
@@ -144,6 +146,14 @@ def lock_bytes(rows: dict[str, Locked]) -> bytes:
     }
     document = {"contracts": contracts, "format": _FORMAT}
     return (json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode("utf-8")
+
+
+def lock_sha256() -> str:
+    """The SHA-256 of the lock that ships with this program; empty without one."""
+    try:
+        return address_of(shipped("contracts.lock").read_bytes())
+    except FileNotFoundError:
+        return ""
 
 
 def put_lock(path: Path, data: bytes) -> None:

@@ -20,12 +20,13 @@ import platformdirs
 from sterling.kernel.anchors import Anchors
 from sterling.kernel.append import Appender, Prepared, Receipt
 from sterling.kernel.ballast import Ballast
-from sterling.kernel.batch import Batch, Draft
+from sterling.kernel.batch import Batch, ConfigIs, ContractsAre, Draft
 from sterling.kernel.blobs import BlobNoSpace, Blobs
 from sterling.kernel.canonical import canonical_bytes
 from sterling.kernel.checkpoint import origin_of
 from sterling.kernel.clock import Clock, SystemClock
 from sterling.kernel.config import Config, load_config, write_defaults
+from sterling.kernel.contract_lock_file import lock_sha256
 from sterling.kernel.contracts import Contracts, load_contracts
 from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
 from sterling.kernel.filesystem import require_local
@@ -147,6 +148,7 @@ class Home:
             wait_ms=int(config.get("store.wait_ms_max")),
             lag=(int(config.get("anchor.lag_entries_max")), int(config.get("anchor.lag_s_max"))),
             read_only=read_only,
+            in_force={ConfigIs: lambda: self.config.sha256, ContractsAre: lock_sha256},
         )
         place = str(config.get("spool.path"))
         self.spool = Spool(Path(place), home_id) if place else None
