@@ -1,4 +1,4 @@
-"""Settings while work goes on: changes are taken up whole, bad files refuse heavy work, batches may insist."""
+"""Settings while work goes on: changes are taken up whole, bad files refuse heavy work."""
 
 from __future__ import annotations
 

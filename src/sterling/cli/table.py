@@ -31,6 +31,13 @@ COMMANDS: tuple[Row, ...] = (
     Row(
         "init", "init", "Make a home: ledger, keys, settings, first anchor.", ("home.made",), "sterling init"
     ),
+    Row(
+        "migrate",
+        "migrate",
+        "Move a home to this version, with a verified copy.",
+        ("home.migration",),
+        "sterling migrate",
+    ),
     Row("status", "status", "What is running, what waits and why.", ("view.status",), "sterling status"),
     Row(
         "verify",

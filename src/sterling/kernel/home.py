@@ -55,6 +55,7 @@ __all__ = [
     "HomePermissions",
     "HomeTaken",
     "HomeTooNew",
+    "HomeTooOld",
     "LedgerMissing",
     "default_home_path",
     "init_home",
@@ -123,6 +124,14 @@ class HomeTooNew(SterlingError):
 
     code = "home.too-new"
     hint = "Use the newer Sterling; `sterling verify` still reads it."
+    exit = EXIT_USAGE
+
+
+class HomeTooOld(SterlingError):
+    """The home was written by an older Sterling, and something wants to write to it."""
+
+    code = "home.too-old"
+    hint = "Run `sterling migrate`; it keeps a verified copy. Reading works without."
     exit = EXIT_USAGE
 
 
@@ -252,7 +261,7 @@ def open_home(
     """Open a home; `settings` are `key=value` overrides for this process.
 
     Errors: home.missing, integrity.ledger-missing, home.filesystem-unsupported, home.permissions,
-            home.too-new, store.unreadable, config.*.
+            home.too-new, home.too-old (only to write), store.unreadable, config.*.
     """
     if not is_home(path):
         remembered = Anchors.remembered_homes().get(os.path.realpath(path))
@@ -271,6 +280,8 @@ def open_home(
     home_id, version, demo = _read_identity(path / "ledger.db")
     if version > HOME_VERSION:
         raise HomeTooNew(f"expected home version {HOME_VERSION} at most, found {version}")
+    if version < HOME_VERSION and not read_only:
+        raise HomeTooOld(f"expected home version {HOME_VERSION} to write to, found {version}")
     return Home(
         path, home_id=home_id, demo=demo, config=config, clock=clock or SystemClock(), read_only=read_only
     )
