@@ -30,6 +30,7 @@ __all__ = [
     "LockedChange",
     "lock_bytes",
     "lock_sha256",
+    "parse_lock",
     "put_lock",
     "read_lock",
 ]
@@ -41,14 +42,16 @@ class LockMissing(SterlingError):
     """There is no lock; that is a refusal, never a first run."""
 
     code = "contracts.lock-missing"
-    hint = 'Put the file back, or lock what is there: `sterling contracts lock --reason "TEXT"`.'
+    hint = 'Put it back, or lock what is there: `sterling contracts repair --accept --reason "TEXT"`.'
 
 
 class LockMismatch(SterlingError):
     """The schema files are not the locked ones."""
 
     code = "contracts.lock-mismatch"
-    hint = "See `sterling contracts diff`; put it back, or `sterling contracts lock --reason TEXT`."
+    hint = (
+        'See `sterling contracts diff`; put it back: `sterling contracts repair --restore --reason "TEXT"`.'
+    )
 
     def __init__(self, file: str, pointer: str, before: str, after: str, *, more: int = 0) -> None:
         others = f" ({more} more contracts differ)" if more else ""
@@ -84,13 +87,18 @@ class Locked:
     text: str
 
     @property
-    def schema(self) -> dict[str, Json]:
-        """The locked schema. Errors: LockMismatch when the text is not what the digest says."""
+    def raw(self) -> bytes:
+        """The locked bytes. Errors: LockMismatch when the text is not what the digest says."""
         raw = self.text.encode("utf-8", "surrogatepass")
         if address_of(raw) != self.sha256:
             pointer = f"/contracts/{self.id}/text"
             raise LockMismatch("contracts.lock", pointer, f"SHA-256 {self.sha256}", address_of(raw))
-        schema: dict[str, Json] = parse_strict(raw, limit=len(raw))
+        return raw
+
+    @property
+    def schema(self) -> dict[str, Json]:
+        """The locked schema. Errors: as `raw`."""
+        schema: dict[str, Json] = parse_strict(self.raw, limit=len(self.text) * 4)
         return schema
 
 
@@ -118,14 +126,19 @@ def read_lock(path: Path) -> Lock:
         raise LockMissing(f"expected a lock at {path}, found no file", path=str(path)) from problem
     except OSError as problem:
         raise LockMismatch(path.name, "", "a lock", problem.strerror or "an unreadable file") from problem
+    return parse_lock(raw, path.name)
+
+
+def parse_lock(raw: bytes, name: str = "contracts.lock") -> Lock:
+    """A lock from its bytes. Errors: LockMismatch."""
     try:
         document = json.loads(raw)
         if document["format"] != _FORMAT:
-            raise LockMismatch(path.name, "/format", str(_FORMAT), str(document["format"]))
-        rows = {name: _locked(name, row) for name, row in document["contracts"].items()}
+            raise LockMismatch(name, "/format", str(_FORMAT), str(document["format"]))
+        rows = {contract: _locked(contract, row) for contract, row in document["contracts"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
         found = f"{type(problem).__name__}: {problem}"
-        raise LockMismatch(path.name, "", "a lock as `contracts lock` writes it", found) from problem
+        raise LockMismatch(name, "", "a lock as `contracts lock` writes it", found) from problem
     return Lock(rows, address_of(raw))
 
 
