@@ -130,6 +130,10 @@ class Config:
         """The tagged hash of the snapshot, as 64 hex digits."""
         return tagged_hash(CONFIG_TAG, self.snapshot()).hex()
 
+    def reread(self, raw: bytes, *, path: str) -> Config:
+        """These overrides on top of another file. Errors: as `parse_config`."""
+        return Config(parse_config(raw, path=path)._from_file, self._overridden)
+
     def with_overrides(self, overrides: Sequence[str]) -> Config:
         """The same settings with more `key=value` on top. Errors: as `parse_override`."""
         return Config(self._from_file, self._overridden | _parse_overrides(overrides))
