@@ -14,9 +14,8 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from hypothesis.errors import NoSuchExample
 from hypothesis.internal.conjecture.utils import many
 from hypothesis_jsonschema import from_schema
 
@@ -38,16 +37,19 @@ def _more(elements: Any) -> bool:
 if not hasattr(many, "more"):
     many.more = _more
 
+# Drawing one document of these takes minutes: conditions over conditions.
+UNDRAWABLE = {"ask.result@1.0", "insight.report-file@1.0", "recall.answer@1.0"}
 CONTRACTS = list(load_contracts())
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-SEARCH = settings(
-    max_examples=60,
+DRAWN = settings(
+    max_examples=12,
     derandomize=True,
     database=None,
     suppress_health_check=QUIET,
     phases=[Phase.generate],
     deadline=None,
 )
+EDITED = 40
 
 
 def describe(schema: Schema, chance: random.Random) -> None:
@@ -64,7 +66,7 @@ def add_field(schema: Schema, chance: random.Random) -> None:
 def add_required_field(schema: Schema, chance: random.Random) -> None:
     if "properties" in schema:
         add_field(schema, chance)
-        schema["required"] = [*schema.get("required", []), "added"]
+        schema["required"] = sorted({*schema.get("required", []), "added"})
 
 
 def remove_field(schema: Schema, chance: random.Random) -> None:
@@ -100,7 +102,7 @@ def turn_bound(schema: Schema, chance: random.Random) -> None:
         schema[chance.choice(["minItems", "maxLength", "minimum", "maximum"])] = chance.randint(0, 3)
         return
     name = chance.choice(named)
-    schema[name] = max(0, schema[name] + chance.choice([-2, -1, 1, 2]))
+    schema[name] = min(max(0, schema[name] + chance.choice([-2, -1, 1, 2])), (1 << 53) - 1)
 
 
 def drop_rule(schema: Schema, chance: random.Random) -> None:
@@ -160,33 +162,42 @@ def plain(schema: Schema) -> Schema:
     return {word: value for word, value in schema.items() if word not in ("$id", "$schema")}
 
 
-def counterexample(old: Schema, new: Schema) -> Any:
-    """A document that the old schema allows and the new one refuses; None where none was found."""
+def documents(schema: Schema) -> list[Any]:
+    """Documents that a contract allows."""
+    allowed = jsonschema_rs.Draft202012Validator(plain(schema), offline=True)
+    found: list[Any] = []
+
+    @DRAWN
+    @given(from_schema(plain(schema)))
+    def collect(document: Any) -> None:
+        if allowed.is_valid(document):
+            found.append(document)
+
+    collect()
+    return found
+
+
+def lost(drawn: list[Any], new: Schema) -> list[Any]:
+    """Those that the new schema refuses."""
     after = jsonschema_rs.Draft202012Validator(plain(new), offline=True)
-    before = jsonschema_rs.Draft202012Validator(plain(old), offline=True)
-    try:
-        return find(
-            from_schema(plain(old)),
-            lambda document: before.is_valid(document) and not after.is_valid(document),
-            settings=SEARCH,
-        )
-    except NoSuchExample:
-        return None
+    return [document for document in drawn if not after.is_valid(document)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.id)
+@pytest.mark.parametrize(
+    "contract",
+    [contract for contract in CONTRACTS if contract.id not in UNDRAWABLE],
+    ids=lambda contract: contract.id,
+)
 def test_no_document_of_a_real_contract_is_lost_by_an_edit_called_compatible(contract: Any) -> None:
-    chance = random.Random(contract.id)
-    judged = 0
-    for _ in range(60):
+    chance, drawn = random.Random(contract.id), documents(contract.schema)
+
+    assert drawn
+    for _ in range(EDITED):
         new = edited(contract.schema, chance)
         changes = compare_contracts(contract.schema, new)
-        if changes and gravest(changes) is not Verdict.BREAKING:
-            judged += 1
-            assert counterexample(contract.schema, new) is None, changes
-        if judged == 2:
-            return
+        if gravest(changes) is not Verdict.BREAKING:
+            assert lost(drawn, new) == [], changes
 
 
 fields = st.sampled_from(
@@ -226,7 +237,7 @@ def contracts_and_edits(draw: st.DrawFn) -> tuple[Schema, Schema]:
     return old, edited(old, random.Random(draw(st.integers(0, 1 << 32))))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_no_document_of_a_generated_contract_is_lost_by_an_edit_called_compatible(
     data: st.DataObject,
@@ -260,7 +271,7 @@ def test_versions_in_the_package_are_what_their_numbers_say(
 
     assert (verdict is not Verdict.BREAKING) == same_major
     if same_major:
-        assert counterexample(old, new) is None
+        assert lost(documents(old), new) == []
 
 
 BREAKING: dict[str, Edit] = {
@@ -277,4 +288,4 @@ def test_the_search_finds_what_a_wrong_verdict_would_lose(name: str) -> None:
     BREAKING[name](new, random.Random(1))
 
     assert gravest(compare_contracts(old, new)) is Verdict.BREAKING
-    assert counterexample(old, new) is not None
+    assert lost(documents(old), new)
