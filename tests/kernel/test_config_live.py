@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from sterling.kernel import wire
 from sterling.kernel.append import PreconditionFailed
 from sterling.kernel.batch import Batch, ConfigIs, ContractsAre
 from sterling.kernel.canonical import parse_canonical
-from sterling.kernel.config import load_config
+from sterling.kernel.config import ConfigInvalid, load_config
 from sterling.kernel.config_edit import change_setting
 from sterling.kernel.config_keys import KEYS
 from sterling.kernel.config_watch import ConfigWatch
@@ -34,7 +35,7 @@ def ended() -> Batch:
 
 def test_a_batch_may_insist_on_the_settings_and_contracts_it_was_decided_under(home: Home) -> None:
     batch = ended()
-    batch.require(ConfigIs(home.config.sha256))
+    batch.require(ConfigIs(home.config.file_sha256))
     batch.require(ContractsAre(lock_sha256()))
 
     receipt = home.ledger.commit(batch)
@@ -173,13 +174,42 @@ def test_a_change_that_config_set_told_already_is_not_told_twice(home: Home, tmp
 
 
 def test_a_batch_that_was_decided_before_a_change_is_refused(home: Home) -> None:
-    watch, batch = ConfigWatch(home), ended()
-    batch.require(ConfigIs(watch.look().sha256))
+    batch = ended()
+    batch.require(ConfigIs(home.config.file_sha256))
     rewrite(home, "reruns = 1", "reruns = 3")
-    watch.look()
 
     with pytest.raises(PreconditionFailed, match="ConfigIs"):
         home.ledger.commit(batch)
+
+
+def test_a_batch_that_insists_on_settings_is_refused_while_nobody_can_read_them(home: Home) -> None:
+    batch = ended()
+    batch.require(ConfigIs(home.config.file_sha256))
+    rewrite(home, "reruns = 1", "reruns = ")
+
+    with pytest.raises(ConfigInvalid):
+        home.ledger.commit(batch)
+
+
+def test_what_one_process_set_for_itself_is_no_part_of_what_a_batch_insists_on(
+    home: Home, tmp_path: Path
+) -> None:
+    said = home.config.file_sha256
+    home.close()
+    with open_home(tmp_path / "home", settings=("ci.reruns=9",)) as opened:
+        batch = ended()
+        batch.require(ConfigIs(opened.config.file_sha256))
+
+        assert opened.config.file_sha256 == said != opened.config.sha256
+        assert opened.ledger.commit(batch).last == opened.ledger.size() - 1
+
+
+def test_the_insistence_crosses_to_another_process() -> None:
+    batch = ended()
+    batch.require(ConfigIs("1" * 64))
+    batch.require(ContractsAre("2" * 64))
+
+    assert wire.decode(wire.encode([batch])) == [batch]
 
 
 def test_the_snapshot_of_a_setting_is_enough_to_read_it_again(home: Home) -> None:

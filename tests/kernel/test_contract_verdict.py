@@ -91,7 +91,8 @@ def require_or_not(schema: Schema, chance: random.Random) -> None:
 
 def turn_enum(schema: Schema, chance: random.Random) -> None:
     if "enum" in schema:
-        schema["enum"] = chance.choice([[*schema["enum"], "another"], schema["enum"][1:] or ["another"]])
+        rest = [value for value in schema["enum"] if value != "another"]
+        schema["enum"] = chance.choice([[*rest, "another"], rest[1:] or ["another"]])
     elif "const" in schema:
         schema["enum"] = [schema.pop("const"), "another"]
 

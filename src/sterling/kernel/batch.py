@@ -77,7 +77,7 @@ class RecordAbsent:
 
 @dataclass(frozen=True, slots=True)
 class ConfigIs:
-    """The settings in force have this hash."""
+    """The home's settings file says what has this hash (`Config.file_sha256`), whoever writes the batch."""
 
     sha256: str
 

@@ -165,7 +165,10 @@ class Home:
             wait_ms=int(config.get("store.wait_ms_max")),
             lag=(int(config.get("anchor.lag_entries_max")), int(config.get("anchor.lag_s_max"))),
             read_only=read_only,
-            in_force={ConfigIs: lambda: self.config.sha256, ContractsAre: lock_sha256},
+            in_force={
+                ConfigIs: lambda: load_config(path / "sterling.toml").sha256,
+                ContractsAre: lock_sha256,
+            },
         )
         place = str(config.get("spool.path"))
         self.spool = Spool(Path(place), home_id) if place else None
