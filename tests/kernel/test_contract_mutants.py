@@ -129,12 +129,15 @@ def a_restored_schema_is_the_locked_one_and_the_edit_is_kept(module: ModuleType)
 
 
 def a_lock_cannot_write_outside(module: ModuleType) -> None:
-    def point_elsewhere(place: Path, lock: Path) -> None:
-        document = json.loads(lock.read_bytes())
-        document["contracts"]["ci.note@1.0"]["file"] = "../outside/schemas/ci.note@1.0.json"
-        lock.write_text(json.dumps(document), encoding="utf-8")
+    for outside in ("..", str):
 
-    repaired(module, point_elsewhere)
+        def point_elsewhere(place: Path, lock: Path, outside: Any = outside) -> None:
+            document = json.loads(lock.read_bytes())
+            folder = outside if isinstance(outside, str) else lock.parent
+            document["contracts"]["ci.note@1.0"]["file"] = f"{folder}/outside/schemas/ci.note@1.0.json"
+            lock.write_text(json.dumps(document), encoding="utf-8")
+
+        repaired(module, point_elsewhere)
 
 
 def moved(module: ModuleType, harm: str = "", statement: str = "") -> None:
@@ -257,7 +260,8 @@ MUTANTS: list[tuple[ModuleType, list[Scenario], str, str]] = [
         (contract_repair, RESTORING, old, new)
         for old, new in [
             (KEEPING, KEEPING.replace("put.path.is_file()", "False")),
-            ('or ".." in path.parts', ""),
+            (' and ".." not in path.parts', ""),
+            ("path.is_relative_to(root)", "True"),
             ("    _stage(plan.puts)\n", ""),
             ("home.blobs.put(plan.lock)", 'home.blobs.put(b"")'),
             ("row.raw) for name, row in rows.items() if", "row.raw[:-1]) for name, row in rows.items() if"),

@@ -285,7 +285,13 @@ def test_a_lock_that_nobody_kept_cannot_be_restored_and_can_be_made_anew(
 
 
 @pytest.mark.parametrize(
-    "file", ["../outside/schemas/error@1.0.json", "kernel/schemas/other.json", "error@1.0.json"]
+    "file",
+    [
+        "../outside/schemas/error@1.0.json",
+        "kernel/schemas/other.json",
+        "error@1.0.json",
+        "/tmp/schemas/error@1.0.json",
+    ],
 )
 def test_a_lock_that_points_elsewhere_writes_nothing(here: Installation, file: str) -> None:
     document = json.loads(here.lock.read_bytes())

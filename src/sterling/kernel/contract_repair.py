@@ -128,15 +128,12 @@ class Repaired:
 
 def boot_status(root: Path, lock_path: Path) -> BootStatus:
     """What a start would say now, with every difference that can be told."""
+    raw = _bytes_of(lock_path)
+    sha256 = "" if raw is None else address_of(raw)
     try:
-        sha256 = address_of(lock_path.read_bytes())
-    except OSError:
-        sha256 = ""  # The check below says what is wrong with it.
-    try:
-        contracts = load_contracts(root)
-        check(contracts, lock_path)
+        check(load_contracts(root), lock_path)
     except SterlingError as refusal:
-        return BootStatus(refusal.code, refusal.message, sha256, _told(root, lock_path))
+        return BootStatus(refusal.code, refusal.message, sha256, _told(root, raw or b""))
     return BootStatus("ok", "", sha256)
 
 
@@ -185,11 +182,11 @@ def repair(
     return replace(done, status="repaired", entry=entry)
 
 
-def _told(root: Path, lock_path: Path) -> tuple[Difference, ...]:
+def _told(root: Path, lock: bytes) -> tuple[Difference, ...]:
     """Every difference; none where a file is too broken to be compared."""
     try:
-        return tuple(differences(load_contracts(root), parse_lock(lock_path.read_bytes())))
-    except (SterlingError, OSError):
+        return tuple(differences(load_contracts(root), parse_lock(lock)))
+    except SterlingError:
         return ()
 
 
@@ -248,7 +245,8 @@ def _write_down(done: Repaired, plan: _Plan, open_home: OpenHome) -> int:
 def _inside(root: Path, contract: str, file: str) -> Path:
     """Where a locked schema belongs. Errors: LockMismatch for a place where no schema lies."""
     path = root / file
-    if path.name != f"{contract}.json" or path.parent.name != "schemas" or ".." in path.parts:
+    is_inside = path.is_relative_to(root) and ".." not in path.parts
+    if not is_inside or path.parent.name != "schemas" or path.name != f"{contract}.json":
         raise LockMismatch("contracts.lock", f"/contracts/{contract}/file", f"schemas/{contract}.json", file)
     return path
 
