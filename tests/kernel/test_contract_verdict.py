@@ -49,7 +49,7 @@ DRAWN = settings(
     phases=[Phase.generate],
     deadline=None,
 )
-EDITED = 40
+EDITED = 30
 
 
 def describe(schema: Schema, chance: random.Random) -> None:
@@ -116,7 +116,7 @@ def drop_rule(schema: Schema, chance: random.Random) -> None:
 
 def turn_type(schema: Schema, chance: random.Random) -> None:
     kinds = schema.get("type")
-    if isinstance(kinds, str) and "properties" not in schema:
+    if isinstance(kinds, str) and kinds != "null" and "properties" not in schema:
         schema["type"] = chance.choice([[kinds, "null"], "number", ["integer", "string"]])
     elif isinstance(kinds, list):
         schema["type"] = kinds[:1]
@@ -238,7 +238,8 @@ def contracts_and_edits(draw: st.DrawFn) -> tuple[Schema, Schema]:
     return old, edited(old, random.Random(draw(st.integers(0, 1 << 32))))
 
 
-@settings(max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_no_document_of_a_generated_contract_is_lost_by_an_edit_called_compatible(
     data: st.DataObject,
