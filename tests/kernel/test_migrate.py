@@ -272,6 +272,27 @@ def test_a_full_disk_leaves_the_old_home(old: Path, monkeypatch: pytest.MonkeyPa
     assert version(old / "ledger.db") == "1"
 
 
+def test_a_home_that_cannot_be_written_is_not_moved(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(migrate.Role, "take", closed)
+
+    with pytest.raises(NotMigrated, match="Read-only"):
+        migrate_home(old)
+
+
+def test_a_home_whose_anchors_are_lost_moves_and_still_says_that_nothing_vouched_for_it(old: Path) -> None:
+    anchors_root().rename(anchors_root().with_name("lost"))
+
+    done = migrate_home(old)
+
+    assert (done.after, done.head_before) == (HOME_VERSION, HEAD)
+    with open_home(old, read_only=True) as home:
+        kinds = [entry.kind for entry in home.ledger.read(after=SIZE - 1)]
+    assert kinds == ["home.migrated", "anchor.restored"]
+
+
 # Ends the process before its n-th statement, over all connections, or before its n-th rename or sync.
 KILLED = """
 import os, signal, sqlite3, sys

@@ -18,7 +18,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sterling.kernel import chain
@@ -75,42 +75,17 @@ def migrate_home(path: Path, *, clock: Clock | None = None) -> Migrated:
     Errors: what opening it raises (home.*, config.*), home.role-taken, home.not-migrated.
     Cost:   one copy of the database and two passes over its entries.
     """
-    with ExitStack() as held:
-        with open_home(path, read_only=True) as home:
-            home_id, wait_ms = home.id, int(home.config.get("store.wait_ms_max"))
-        for name in ("migrate", "writer"):
-            role = Role(path / "run", name)
-            role.take(wait_ms=wait_ms if name == "writer" else 0)
-            held.callback(role.release)
-        version, size, head = _state(path / "ledger.db")
-        if version == HOME_VERSION:
-            return Migrated(home_id, version, version, size, head.hex(), head.hex())
-        try:
-            backup = _back_up(path, version, (size, head.hex()))
-            backup_sha256 = hash_file(backup)
-            payload = {
-                "from": version,
-                "to": HOME_VERSION,
-                "head_before": head.hex(),
-                "backup_sha256": backup_sha256,
-            }
-            draft = Draft("home.migrated", payload, subject=home_id)
-            entry = _move(path / "ledger.db", draft, head, clock or SystemClock())
-        except (sqlite3.Error, OSError) as problem:
-            raise NotMigrated(f"expected home version {HOME_VERSION}, found: {problem}") from problem
+    with open_home(path, read_only=True) as home:
+        home_id, wait_ms = home.id, int(home.config.get("store.wait_ms_max"))
+    try:
+        done = _migrate(path, home_id, wait_ms, clock or SystemClock())
+    except (sqlite3.Error, OSError) as problem:
+        raise NotMigrated(f"expected home version {HOME_VERSION}, found: {problem}") from problem
+    if done.entry < 0:
+        return done
     with open_home(path, clock=clock) as home:
         home.ledger.checkpoint()
-        return Migrated(
-            home_id,
-            version,
-            HOME_VERSION,
-            home.ledger.size(),
-            home.ledger.head().hex(),
-            head.hex(),
-            str(backup),
-            backup_sha256,
-            entry,
-        )
+        return replace(done, size=home.ledger.size(), head=home.ledger.head().hex())
 
 
 def statements_of(number: int) -> Iterator[str]:
@@ -123,6 +98,25 @@ def statements_of(number: int) -> Iterator[str]:
             gathered = ""
     rest = [line for line in gathered.splitlines() if line.strip() and not line.startswith("--")]
     assert not rest, f"migration {number} ends within a statement: {rest[0]}"
+
+
+def _migrate(path: Path, home_id: str, wait_ms: int, clock: Clock) -> Migrated:
+    """Copy and move while nobody else writes."""
+    with ExitStack() as held:
+        for name in ("migrate", "writer"):
+            role = Role(path / "run", name)
+            role.take(wait_ms=wait_ms if name == "writer" else 0)
+            held.callback(role.release)
+        version, size, head = _state(path / "ledger.db")
+        done = Migrated(home_id, version, HOME_VERSION, size, head.hex(), head.hex())
+        if version == HOME_VERSION:
+            return done
+        backup = _back_up(path, version, (size, head.hex()))
+        digest = hash_file(backup)
+        payload = {"from": version, "to": HOME_VERSION, "head_before": head.hex(), "backup_sha256": digest}
+        draft = Draft("home.migrated", payload, subject=home_id)
+        entry = _move(path / "ledger.db", draft, head, clock)
+        return replace(done, backup=str(backup), backup_sha256=digest, entry=entry)
 
 
 def _state(database: Path) -> tuple[int, int, bytes]:
