@@ -17,12 +17,23 @@ from typing import TYPE_CHECKING
 from sterling.kernel.errors import SterlingError
 
 if TYPE_CHECKING:
+    from sterling.kernel.canonical import Json
+    from sterling.kernel.contracts import Contracts
     from sterling.kernel.home import Home
     from sterling.packs.autopilot.door import TestCase, TestVerdict
     from sterling.runtime.conductor import JobSource
     from sterling.serve.views.status import StatusFacts, WaitingFact
 
-__all__ = ["RunRecheck", "job_sources", "judge_tests", "open_app_home", "recheck_run", "status_facts"]
+__all__ = [
+    "RunRecheck",
+    "job_sources",
+    "judge_tests",
+    "mend_plugin_contracts",
+    "open_app_home",
+    "recheck_run",
+    "require_locked_contracts",
+    "status_facts",
+]
 
 _BETWEEN_LOOKS_S = 0.25  # Processor use is what happened between two looks.
 _CURES = {  # What lets work run that a person asks for, where asking alone does not.
@@ -41,21 +52,36 @@ class RunRecheck:
     problems: tuple[str, ...]
 
 
+def require_locked_contracts() -> None:
+    """Refuse to go on unless every schema is the locked one.
+
+    Errors: contracts.lock-mismatch, contracts.lock-missing, contracts.invalid.
+    """
+    from sterling.kernel.contract_lock import check
+    from sterling.kernel.contracts import load_contracts
+    from sterling.kernel.shipped import shipped
+
+    check(load_contracts(), shipped("contracts.lock"))
+
+
+def mend_plugin_contracts(contracts: Contracts, write: bool) -> list[Json]:
+    """Plugins that pin other contracts than these; with `write` they are pinned anew."""
+    from sterling.runtime.plugin_lock import mend_contracts
+
+    return [change.as_json() for change in mend_contracts(contracts, write=write)]
+
+
 @contextmanager
 def open_app_home(
     path: Path, *, read_only: bool, create: bool, settings: Sequence[str], say: Say
 ) -> Iterator[Home]:
-    """Open a home for a command, having checked the contract lock; close what dead processes left open.
+    """Open a home for a command; close what dead processes left open.
 
-    Errors: home.*, config.*, contracts.lock-mismatch, store.*.
+    Errors: home.*, config.*, store.*.
     """
-    from sterling.kernel.contract_lock import check
-    from sterling.kernel.contracts import load_contracts
     from sterling.kernel.home import init_home, is_home, open_home
-    from sterling.kernel.shipped import shipped
     from sterling.runtime.runs import recover_runs
 
-    check(load_contracts(), shipped("contracts.lock"))
     if create and not read_only and not is_home(path) and not path.exists():
         say(f"made a home at {path}")
         with init_home(path) as made:

@@ -174,6 +174,45 @@ def test_with_the_switch_off_a_forced_pass_waits_like_any_other(
     assert ends(report) == {"a": ("not_admitted", "mode.user-active")}
 
 
+def rewrite(home: Home, before: str, after: str) -> None:
+    path = home.path / "sterling.toml"
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after), encoding="utf-8")
+
+
+@pytest.mark.parametrize("after", ["workers_max = many", "workers_max = 9999", None])
+def test_settings_that_became_bad_admit_no_further_job_until_they_are_mended(
+    home: Home, toys: Any, after: str | None
+) -> None:
+    waiting = toys({"first": OK, "second": OK}, changes={"least_slice_ms": 1})
+    rewrite(home, "workers_max = 0", "workers_max = 1")
+    path, start = home.path / "sterling.toml", waiting.start
+
+    def breaking(job: Job) -> Task:
+        if after is None:
+            path.rename(home.path / "elsewhere")
+        else:
+            rewrite(home, "workers_max = 1", after)
+        return start(job)
+
+    waiting.start = breaking
+    report = run_once(home, [waiting], force=False, sources=[Sense()])
+
+    assert ends(report)["second"] == ("not_admitted", "switch.unreadable")
+    assert [entry.kind for entry in home.ledger.read(subject="config")] == [
+        "config.changed",
+        "config.invalid",
+    ]
+
+    waiting.start = start
+    (home.path / "elsewhere").rename(path) if after is None else rewrite(home, after, "workers_max = 1")
+
+    assert {end for end, _ in ends(run_once(home, [waiting], force=False, sources=[Sense()])).values()} == {
+        "completed"
+    }
+
+
 def test_one_poisoned_job_does_not_keep_the_others_from_their_end(home: Home, toys: Any) -> None:
     codes = {f"job_{n:02}": OK for n in range(9)} | {"job_05": BAD}
 

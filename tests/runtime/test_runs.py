@@ -10,6 +10,7 @@ import pytest
 
 from sterling.kernel.append import PreconditionFailed
 from sterling.kernel.batch import Batch
+from sterling.kernel.hashing import CONFIG_TAG, tagged_hash
 from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.shipped import package_root
 from sterling.runtime.plan import of_phases
@@ -39,6 +40,17 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 def opened(home: Home) -> Run:
     return open_run(home, pack="ci", plan=PLAN, origin="attended", title="A run", inputs=["r-1"])
+
+
+def test_a_run_keeps_the_settings_it_worked_under(home: Home, tmp_path: Path) -> None:
+    home.close()
+    with open_home(tmp_path / "home", settings=("ci.reruns=7",)) as other:
+        open_run(other, pack="ci", plan=PLAN, origin="attended")
+        (entry,) = other.ledger.read(kind="run.opened")
+        raw = other.blobs.get(entry.payload["config_snapshot"]["blob"])
+
+    assert tagged_hash(CONFIG_TAG, raw).hex() == entry.payload["config_sha256"]
+    assert b'"ci.reruns":7' in raw and b'"set":["ci.reruns"]' in raw
 
 
 def settle_all(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""`sterling contracts`: check, compare and lock the shapes of everything that is written."""
+"""`sterling contracts`: check, compare, lock and repair the shapes of everything that is written."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sterling.cli.face import Face
 if TYPE_CHECKING:
     from sterling.kernel.contract_lock import Difference
     from sterling.kernel.contract_lock_file import Lock
+    from sterling.kernel.contracts import Contracts
     from sterling.kernel.home import Home
 
 __all__ = ["command"]
@@ -20,7 +21,7 @@ __all__ = ["command"]
 
 @click.group("contracts")
 def command() -> None:
-    """Check, compare and lock data contracts."""
+    """Check, compare, lock and repair data contracts."""
 
 
 @command.command("check")
@@ -66,6 +67,7 @@ def diff(*, face: Face) -> None:
 @faces.options
 def lock(reason: str, *, face: Face) -> None:
     """Lock the contracts as they are now, for a reason that the ledger keeps."""
+    from sterling.app import mend_plugin_contracts
     from sterling.kernel.contract_lock import lock_for_reason
     from sterling.kernel.contracts import load_contracts
     from sterling.kernel.shipped import shipped
@@ -73,6 +75,7 @@ def lock(reason: str, *, face: Face) -> None:
     path = shipped("contracts.lock")
     done = lock_for_reason(load_contracts(), path, reason, open_home=lambda: _home(face))
     plan = done.plan
+    stale = [change["plugin"] for change in mend_plugin_contracts(load_contracts(), False)]
     result = {
         "status": "locked" if plan.differences else "unchanged",
         "before": plan.before,
@@ -81,10 +84,53 @@ def lock(reason: str, *, face: Face) -> None:
         "reason": reason.strip(),
         "entry": done.entry,
         "contracts": [difference.as_json() for difference in plan.differences],
+        "stale_plugins": stale,
     }
     told = f"{_told(list(plan.differences))}\n\nlocked {plan.after}, {plan.verdict.word}, entry {done.entry}"
     text = told if plan.differences else f"{path.name} says this already: {plan.after}"
+    if stale:
+        text += f"\nplugins.lock names other contracts of {len(stale)} plugins: `sterling plugins lock`"
     face.present(result, contract="contracts.lock@1.0", text=text)
+
+
+@command.command("repair")
+@click.option("--restore", is_flag=True, help="Put the locked schemas back.")
+@click.option(
+    "--accept", is_flag=True, help="Lock the schemas as they are; refused where documents would break."
+)
+@click.option("--reason", default="", help="Why, in at least 10 letters; kept in the ledger.")
+@click.option(
+    "--check", "only_check", is_flag=True, help="Change nothing; exit 1 if there is something to mend."
+)
+@faces.options
+def repair(restore: bool, accept: bool, reason: str, only_check: bool, *, face: Face) -> None:
+    """Make the schemas and their lock agree again, and write down how. Exit 0 mended or nothing to do."""
+    from sterling.app import mend_plugin_contracts
+    from sterling.kernel import contract_repair
+    from sterling.kernel.shipped import package_root, shipped
+
+    if restore == accept:
+        raise click.UsageError("expected one of --restore and --accept")
+    done = contract_repair.repair(
+        package_root(),
+        shipped("contracts.lock"),
+        "restore" if restore else "accept",
+        reason,
+        open_home=lambda contracts: _home(face, contracts, read_only=only_check),
+        mend_plugins=mend_plugin_contracts,
+        only_check=only_check,
+    )
+    result = done.as_json() | {"status": done.status, "entry": done.entry}
+    lines = [
+        f"{done.status} ({done.action})",
+        f"before: {done.before.status} {plain.text(done.before.message)}",
+    ]
+    lines += [f"  gave way: {plain.text(str(row['file']))}, kept as blob {row['blob']}" for row in done.kept]
+    lines += [f"  plugins.lock: {plain.text(str(change['plugin']))}" for change in done.plugins]
+    lines += [f"after: {done.after.status}, lock {done.after.lock_sha256}"]
+    text = "nothing to do" if done.status == "nothing-to-do" else "\n".join(lines)
+    exit = 1 if done.status == "repairable" else 0
+    face.present(result, contract="contracts.repair@1.0", text=text, exit=exit)
 
 
 def _lock() -> Lock | None:
@@ -97,14 +143,14 @@ def _lock() -> Lock | None:
         return None
 
 
-def _home(face: Face) -> Home:
+def _home(face: Face, contracts: Contracts | None = None, *, read_only: bool = False) -> Home:
     """The home whose ledger keeps the reason; the lock is not checked, since it is being mended."""
     from sterling.kernel.home import init_home, is_home, open_home
 
-    if is_home(face.home_path) or face.home_path.exists():
-        return open_home(face.home_path)
-    face.say(f"made a home at {face.home_path}")
-    return init_home(face.home_path)
+    if not read_only and not is_home(face.home_path) and not face.home_path.exists():
+        face.say(f"made a home at {face.home_path}")
+        init_home(face.home_path).close()
+    return open_home(face.home_path, contracts=contracts, read_only=read_only)
 
 
 def _told(found: list[Difference]) -> str:

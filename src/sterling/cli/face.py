@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from sterling.cli.json_line import json_line
+from sterling.cli.table import MENDING
 
 if TYPE_CHECKING:
     from sterling.cli.progress import Progress
@@ -82,7 +83,7 @@ class Face:
     def open_home(self, *, read_only: bool = False, create: bool = False) -> AbstractContextManager[Home]:
         """Open the home for this command; `create` makes one when there is none.
 
-        Errors: home.*, config.*, contracts.lock-mismatch.
+        Errors: home.*, config.*.
         """
         from sterling.app import open_app_home
 
@@ -141,6 +142,10 @@ def options(function: Function) -> Function:
         refuse_unusable(*kwargs.values())
         face = Face(given)
         face.refuse_unknown_settings()
+        if _noun(context) not in MENDING:
+            from sterling.app import require_locked_contracts
+
+            require_locked_contracts()
         return function(*args, face=face, **kwargs)
 
     decorated: Any = wrapped
@@ -153,6 +158,13 @@ def options(function: Function) -> Function:
             else click.option(*names, **attributes)(decorated)
         )
     return decorated  # type: ignore[no-any-return]
+
+
+def _noun(context: click.Context) -> str:
+    """The first word after `sterling`."""
+    while context.parent is not None and context.parent.parent is not None:
+        context = context.parent
+    return context.info_name or ""
 
 
 def refuse_unusable(*values: object) -> None:

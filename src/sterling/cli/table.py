@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["COMMANDS", "EXIT_LINES", "Row", "help_text"]
+__all__ = ["COMMANDS", "EXIT_LINES", "MENDING", "Row", "help_text"]
+
+# What still runs while the contract lock is broken: it shows what is wrong, or mends it.
+MENDING = frozenset(("contracts", "doctor", "status", "verify"))
 
 
 class Row(NamedTuple):
@@ -30,6 +33,13 @@ COMMANDS: tuple[Row, ...] = (
     ),
     Row(
         "init", "init", "Make a home: ledger, keys, settings, first anchor.", ("home.made",), "sterling init"
+    ),
+    Row(
+        "migrate",
+        "migrate",
+        "Move a home to this version, with a verified copy.",
+        ("home.migration",),
+        "sterling migrate",
     ),
     Row("status", "status", "What is running, what waits and why.", ("view.status",), "sterling status"),
     Row(
@@ -128,8 +138,8 @@ COMMANDS: tuple[Row, ...] = (
     Row(
         "contracts",
         "contracts",
-        "Check, compare and lock data contracts.",
-        ("contracts.check", "contracts.diff", "contracts.lock"),
+        "Check, compare, lock and repair data contracts.",
+        ("contracts.check", "contracts.diff", "contracts.lock", "contracts.repair"),
         "sterling contracts check",
     ),
     Row(

@@ -8,6 +8,7 @@ but the entry that says it was refused.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -15,6 +16,8 @@ from sterling.kernel import effect_table, lease_table, merkle
 from sterling.kernel.batch import (
     Actor,
     Batch,
+    ConfigIs,
+    ContractsAre,
     Draft,
     EffectOperation,
     Fence,
@@ -38,7 +41,10 @@ from sterling.kernel.store_sqlite import (
     submission_row,
 )
 
-__all__ = ["Appender", "PreconditionFailed", "Prepared", "Receipt"]
+__all__ = ["Appender", "InForce", "PreconditionFailed", "Prepared", "Receipt"]
+
+# The hashes of what is in force, asked when a batch is written.
+InForce = Mapping[type[ConfigIs | ContractsAre], Callable[[], str]]
 
 ENTRY_BODY_BYTES_MAX = 64 * 1024
 
@@ -82,9 +88,10 @@ class _State:
 class Appender:
     """Appends batches through one connection; keeps size, head and the tree's frontier in memory."""
 
-    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
+    def __init__(self, connection: sqlite3.Connection, clock: Clock, in_force: InForce | None = None) -> None:
         self._connection = connection
         self._clock = clock
+        self._in_force: InForce = {} if in_force is None else in_force
         size, head, last_us = read_size(connection)
         self._state = _State(size, head if size else GENESIS, last_us)
         self._frontier: dict[int, tuple[int, bytes]] = {}
@@ -194,6 +201,15 @@ class Appender:
                 )
         elif isinstance(condition, RecordAbsent) and record_row(self._connection, condition.id):
             raise PreconditionFailed(f"expected no record {condition.id}, found it", id=condition.id)
+        elif isinstance(condition, ConfigIs | ContractsAre):
+            asked = self._in_force.get(type(condition))
+            now, what = "" if asked is None else asked(), type(condition).__name__
+            if now != condition.sha256:
+                raise PreconditionFailed(
+                    f"expected {what} {condition.sha256}, found {now or 'nothing in force'}",
+                    expected=condition.sha256,
+                    found=now,
+                )
 
     def _now_us(self) -> int:
         """The wall time of the next entries; a fall since the last entry is itself an entry."""

@@ -16,6 +16,8 @@ from sterling.kernel.canonical import Json
 __all__ = [
     "Actor",
     "Batch",
+    "ConfigIs",
+    "ContractsAre",
     "Draft",
     "EffectOperation",
     "Fence",
@@ -82,7 +84,21 @@ class SizeIs:
     size: int
 
 
-Precondition = FenceHolds | NewestIs | RecordAbsent | SizeIs
+@dataclass(frozen=True, slots=True)
+class ConfigIs:
+    """The home's settings file says what has this hash (`Config.file_sha256`), whoever writes the batch."""
+
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContractsAre:
+    """The contract lock has this hash."""
+
+    sha256: str
+
+
+Precondition = FenceHolds | NewestIs | RecordAbsent | SizeIs | ConfigIs | ContractsAre
 
 
 class LeaseVerb(StrEnum):

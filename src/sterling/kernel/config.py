@@ -130,6 +130,15 @@ class Config:
         """The tagged hash of the snapshot, as 64 hex digits."""
         return tagged_hash(CONFIG_TAG, self.snapshot()).hex()
 
+    @property
+    def file_sha256(self) -> str:
+        """The hash of what the file alone says, which is the same for every process of the home."""
+        return Config(self._from_file, {}).sha256
+
+    def reread(self, raw: bytes, *, path: str) -> Config:
+        """These overrides on top of another file. Errors: as `parse_config`."""
+        return Config(parse_config(raw, path=path)._from_file, self._overridden)
+
     def with_overrides(self, overrides: Sequence[str]) -> Config:
         """The same settings with more `key=value` on top. Errors: as `parse_override`."""
         return Config(self._from_file, self._overridden | _parse_overrides(overrides))

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FIRST_REASON",
+    "LOCK_SUBJECT",
     "ContractsBreaking",
     "Difference",
     "LockPlan",
@@ -47,15 +48,18 @@ __all__ = [
     "ReasonRequired",
     "Survey",
     "SurveyRow",
+    "agree",
     "check",
     "differences",
     "lock_for_reason",
     "plan_lock",
+    "require_reason",
     "survey",
     "write",
 ]
 
 FIRST_REASON = "first lock"
+LOCK_SUBJECT = "contracts.lock"
 REASON_LETTERS_MIN, REASON_LETTERS_MAX = 10, 2000
 
 
@@ -95,13 +99,16 @@ class Difference:
         return self.verdict is Verdict.BREAKING and same_major
 
     def as_json(self) -> dict[str, Json]:
-        return {
-            "id": self.id,
-            "against": self.against,
-            "file": self.file,
-            "verdict": self.verdict.word,
-            "fields": [change.as_json() for change in self.changes],
-        }
+        named = {"id": self.id, "against": self.against, "file": self.file}
+        return named | {"verdict": self.verdict.word, "fields": self._fields()}
+
+    def as_entry(self) -> dict[str, Json]:
+        """The same as the ledger's entries hold it."""
+        named = {"contract": self.id, "against": self.against}
+        return named | {"verdict": self.verdict.word, "fields": self._fields()}
+
+    def _fields(self) -> list[Json]:
+        return [change.as_json() for change in self.changes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +126,11 @@ class LockPlan:
 
     def entry(self, reason: str) -> dict[str, Json]:
         """The payload of the ledger's `contract.locked` entry."""
-        fields = [
-            {
-                "contract": difference.id,
-                "against": difference.against,
-                "verdict": difference.verdict.word,
-                "fields": [change.as_json() for change in difference.changes],
-            }
-            for difference in self.differences
-        ]
         return {
             "before": self.before,
             "after": self.after,
             "verdict": self.verdict.word,
-            "fields": fields,
+            "fields": [difference.as_entry() for difference in self.differences],
             "reason": reason,
         }
 
@@ -182,7 +180,11 @@ def check(contracts: Contracts, lock_path: Path) -> None:
     Cost:   reading the lock and comparing digests; a few milliseconds.
     Errors: LockMissing, LockMismatch at the first difference.
     """
-    lock = read_lock(lock_path)
+    agree(contracts, read_lock(lock_path))
+
+
+def agree(contracts: Contracts, lock: Lock) -> None:
+    """Errors: LockMismatch at the first difference."""
     different = sorted(
         contract for contract in {*lock.contracts, *contracts.ids()} if not lock.agrees(contracts, contract)
     )
@@ -245,11 +247,7 @@ def plan_lock(contracts: Contracts, lock: Lock | None, reason: str) -> LockPlan:
 
     Errors: ReasonRequired, ContractsBreaking, ContractInvalid.
     """
-    words = reason.strip()
-    if not REASON_LETTERS_MIN <= len(words) <= REASON_LETTERS_MAX:
-        raise ReasonRequired(
-            f"expected a reason of {REASON_LETTERS_MIN} to {REASON_LETTERS_MAX} letters, found {len(words)}"
-        )
+    words = require_reason(reason)
     contracts.check()
     different = differences(contracts, lock)
     _refuse_breaking(different)
@@ -258,6 +256,16 @@ def plan_lock(contracts: Contracts, lock: Lock | None, reason: str) -> LockPlan:
         rows[difference.id] = _row(contracts, difference, rows.get(difference.id), words)
     data = lock_bytes(rows)
     return LockPlan(data, "" if lock is None else lock.sha256, address_of(data), tuple(different))
+
+
+def require_reason(reason: str) -> str:
+    """The reason without blanks around it. Errors: ReasonRequired when it says too little or too much."""
+    words = reason.strip()
+    if not REASON_LETTERS_MIN <= len(words) <= REASON_LETTERS_MAX:
+        raise ReasonRequired(
+            f"expected a reason of {REASON_LETTERS_MIN} to {REASON_LETTERS_MAX} letters, found {len(words)}"
+        )
+    return words
 
 
 def lock_for_reason(
@@ -279,7 +287,8 @@ def lock_for_reason(
         return LockingDone(plan, -1)
     with open_home() as home:
         batch = Batch()
-        batch.append("contract.locked", plan.entry(reason.strip()), subject="contracts.lock")
+        told = plan.entry(reason.strip()) | {"lock": {"blob": home.blobs.put(plan.data)}}
+        batch.append("contract.locked", told, subject=LOCK_SUBJECT)
         entry = home.ledger.commit(batch).last
     put_lock(path, plan.data)
     return LockingDone(plan, entry)

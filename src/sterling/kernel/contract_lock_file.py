@@ -20,6 +20,7 @@ from sterling.kernel.canonical import Json, parse_strict
 from sterling.kernel.contracts import Contracts
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.hashing import address_of
+from sterling.kernel.shipped import shipped
 
 __all__ = [
     "Lock",
@@ -28,6 +29,8 @@ __all__ = [
     "Locked",
     "LockedChange",
     "lock_bytes",
+    "lock_sha256",
+    "parse_lock",
     "put_lock",
     "read_lock",
 ]
@@ -39,14 +42,16 @@ class LockMissing(SterlingError):
     """There is no lock; that is a refusal, never a first run."""
 
     code = "contracts.lock-missing"
-    hint = 'Put the file back, or lock what is there: `sterling contracts lock --reason "TEXT"`.'
+    hint = 'Put it back, or lock what is there: `sterling contracts repair --accept --reason "TEXT"`.'
 
 
 class LockMismatch(SterlingError):
     """The schema files are not the locked ones."""
 
     code = "contracts.lock-mismatch"
-    hint = "See `sterling contracts diff`; put it back, or `sterling contracts lock --reason TEXT`."
+    hint = (
+        'See `sterling contracts diff`; put it back: `sterling contracts repair --restore --reason "TEXT"`.'
+    )
 
     def __init__(self, file: str, pointer: str, before: str, after: str, *, more: int = 0) -> None:
         others = f" ({more} more contracts differ)" if more else ""
@@ -82,13 +87,18 @@ class Locked:
     text: str
 
     @property
-    def schema(self) -> dict[str, Json]:
-        """The locked schema. Errors: LockMismatch when the text is not what the digest says."""
+    def raw(self) -> bytes:
+        """The locked bytes. Errors: LockMismatch when the text is not what the digest says."""
         raw = self.text.encode("utf-8", "surrogatepass")
         if address_of(raw) != self.sha256:
             pointer = f"/contracts/{self.id}/text"
             raise LockMismatch("contracts.lock", pointer, f"SHA-256 {self.sha256}", address_of(raw))
-        schema: dict[str, Json] = parse_strict(raw, limit=len(raw))
+        return raw
+
+    @property
+    def schema(self) -> dict[str, Json]:
+        """The locked schema. Errors: as `raw`."""
+        schema: dict[str, Json] = parse_strict(self.raw, limit=len(self.text) * 4)
         return schema
 
 
@@ -116,14 +126,19 @@ def read_lock(path: Path) -> Lock:
         raise LockMissing(f"expected a lock at {path}, found no file", path=str(path)) from problem
     except OSError as problem:
         raise LockMismatch(path.name, "", "a lock", problem.strerror or "an unreadable file") from problem
+    return parse_lock(raw, path.name)
+
+
+def parse_lock(raw: bytes, name: str = "contracts.lock") -> Lock:
+    """A lock from its bytes. Errors: LockMismatch."""
     try:
         document = json.loads(raw)
         if document["format"] != _FORMAT:
-            raise LockMismatch(path.name, "/format", str(_FORMAT), str(document["format"]))
-        rows = {name: _locked(name, row) for name, row in document["contracts"].items()}
+            raise LockMismatch(name, "/format", str(_FORMAT), str(document["format"]))
+        rows = {contract: _locked(contract, row) for contract, row in document["contracts"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
         found = f"{type(problem).__name__}: {problem}"
-        raise LockMismatch(path.name, "", "a lock as `contracts lock` writes it", found) from problem
+        raise LockMismatch(name, "", "a lock as `contracts lock` writes it", found) from problem
     return Lock(rows, address_of(raw))
 
 
@@ -144,6 +159,14 @@ def lock_bytes(rows: dict[str, Locked]) -> bytes:
     }
     document = {"contracts": contracts, "format": _FORMAT}
     return (json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode("utf-8")
+
+
+def lock_sha256() -> str:
+    """The SHA-256 of the lock that ships with this program; empty without one."""
+    try:
+        return address_of(shipped("contracts.lock").read_bytes())
+    except FileNotFoundError:
+        return ""
 
 
 def put_lock(path: Path, data: bytes) -> None:

@@ -40,6 +40,8 @@ __all__ = [
     "Contracts",
     "RecordInvalid",
     "load_contracts",
+    "reload_contracts",
+    "schema_files",
     "version_of",
 ]
 
@@ -247,10 +249,21 @@ def load_contracts(root: Path | None = None) -> Contracts:
     return _load(package_root() if root is None else root.resolve())
 
 
+def reload_contracts(root: Path | None = None) -> Contracts:
+    """The same, read again from the disk. Errors: as `load_contracts`."""
+    _load.cache_clear()
+    return load_contracts(root)
+
+
+def schema_files(root: Path) -> Iterator[str]:
+    """Every schema file below a folder, in order."""
+    return _schema_files(str(root), lambda name: not name.startswith((".", "__")))
+
+
 @lru_cache(maxsize=8)
 def _load(root: Path) -> Contracts:
     found: dict[str, Contract] = {}
-    for path in _schema_files(str(root), lambda name: not name.startswith((".", "__"))):
+    for path in schema_files(root):
         relative = os.path.relpath(path, root).replace(os.sep, "/")
         contract = os.path.basename(path).removesuffix(".json")
         if not ID_PATTERN.fullmatch(contract):

@@ -20,12 +20,13 @@ import platformdirs
 from sterling.kernel.anchors import Anchors
 from sterling.kernel.append import Appender, Prepared, Receipt
 from sterling.kernel.ballast import Ballast
-from sterling.kernel.batch import Batch, Draft
+from sterling.kernel.batch import Batch, ConfigIs, ContractsAre, Draft
 from sterling.kernel.blobs import BlobNoSpace, Blobs
 from sterling.kernel.canonical import canonical_bytes
 from sterling.kernel.checkpoint import origin_of
 from sterling.kernel.clock import Clock, SystemClock
 from sterling.kernel.config import Config, load_config, write_defaults
+from sterling.kernel.contract_lock_file import lock_sha256
 from sterling.kernel.contracts import Contracts, load_contracts
 from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
 from sterling.kernel.filesystem import require_local
@@ -56,6 +57,7 @@ __all__ = [
     "HomePermissions",
     "HomeTaken",
     "HomeTooNew",
+    "HomeTooOld",
     "LedgerMissing",
     "default_home_path",
     "init_home",
@@ -127,15 +129,31 @@ class HomeTooNew(SterlingError):
     exit = EXIT_USAGE
 
 
+class HomeTooOld(SterlingError):
+    """The home was written by an older Sterling, and something wants to write to it."""
+
+    code = "home.too-old"
+    hint = "Run `sterling migrate`; it keeps a verified copy. Reading works without."
+    exit = EXIT_USAGE
+
+
 class Home:
     """An open home; use it as a context manager, or call `close`."""
 
     def __init__(
-        self, path: Path, *, home_id: str, demo: bool, config: Config, clock: Clock, read_only: bool
+        self,
+        path: Path,
+        *,
+        home_id: str,
+        demo: bool,
+        config: Config,
+        clock: Clock,
+        read_only: bool,
+        contracts: Contracts | None = None,
     ) -> None:
         self.path, self.id, self.demo = path, home_id, demo
         self.config, self.clock, self.read_only = config, clock, read_only
-        self.contracts: Contracts = load_contracts()
+        self.contracts = load_contracts() if contracts is None else contracts
         self.blobs = Blobs(path / "blobs")
         self.anchors = Anchors.open(home_id)
         self.ledger = Ledger(
@@ -149,6 +167,10 @@ class Home:
             wait_ms=int(config.get("store.wait_ms_max")),
             lag=(int(config.get("anchor.lag_entries_max")), int(config.get("anchor.lag_s_max"))),
             read_only=read_only,
+            in_force={
+                ConfigIs: lambda: load_config(path / "sterling.toml").sha256,
+                ContractsAre: lock_sha256,
+            },
         )
         place = str(config.get("spool.path"))
         self.spool = Spool(Path(place), home_id) if place else None
@@ -255,12 +277,19 @@ def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False) -> 
 
 
 def open_home(
-    path: Path, *, read_only: bool = False, clock: Clock | None = None, settings: Sequence[str] = ()
+    path: Path,
+    *,
+    read_only: bool = False,
+    clock: Clock | None = None,
+    settings: Sequence[str] = (),
+    contracts: Contracts | None = None,
 ) -> Home:
     """Open a home; `settings` are `key=value` overrides for this process.
 
+    `contracts` stands in for the package's own while those are being mended.
+
     Errors: home.missing, integrity.ledger-missing, home.filesystem-unsupported, home.permissions,
-            home.too-new, store.unreadable, config.*.
+            home.too-new, home.too-old (only to write), store.unreadable, config.*.
     """
     if not is_home(path):
         remembered = Anchors.remembered_homes().get(os.path.realpath(path))
@@ -279,10 +308,18 @@ def open_home(
     home_id, version, demo = _read_identity(path / "ledger.db")
     if version > HOME_VERSION:
         raise HomeTooNew(f"expected home version {HOME_VERSION} at most, found {version}")
+    if version < HOME_VERSION and not read_only:
+        raise HomeTooOld(f"expected home version {HOME_VERSION} to write to, found {version}")
     if not read_only:
         put_entered_keys_in_place(path)
     return Home(
-        path, home_id=home_id, demo=demo, config=config, clock=clock or SystemClock(), read_only=read_only
+        path,
+        home_id=home_id,
+        demo=demo,
+        config=config,
+        clock=clock or SystemClock(),
+        read_only=read_only,
+        contracts=contracts,
     )
 
 

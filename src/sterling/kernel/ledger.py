@@ -15,7 +15,7 @@ from typing import Protocol
 
 from sterling.kernel import merkle
 from sterling.kernel.anchors import Anchors
-from sterling.kernel.append import PreconditionFailed, Prepared, Receipt
+from sterling.kernel.append import InForce, PreconditionFailed, Prepared, Receipt
 from sterling.kernel.batch import Actor, Batch, Draft
 from sterling.kernel.blobs import BlobAbsent, Blobs
 from sterling.kernel.canonical import Json, TooLarge, canonical_bytes, parse_canonical
@@ -81,13 +81,14 @@ class Ledger:
         wait_ms: int,
         lag: tuple[int, int],
         read_only: bool,
+        in_force: InForce | None = None,
     ) -> None:
         self._path, self._home_id = path, home_id
         self._blobs, self._contracts, self._anchors = blobs, contracts, anchors
         self._signer, self._wait_ms, self._read_only = signer, wait_ms, read_only
         self._local = threading.local()
         self._turn = Turn(path.parent / "run")
-        self._writer = StoreWriter(path, home_id, anchors, signer, clock, lag, self._prepare_batch)
+        self._writer = StoreWriter(path, home_id, anchors, signer, clock, lag, self._prepare_batch, in_force)
         self._committer = Committer(self._turn, self._writer, self._prepare_batch)
 
     # Writing

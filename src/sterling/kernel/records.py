@@ -19,6 +19,7 @@ from sterling.kernel.hashing import RECORD_TAG, tagged_hash
 from sterling.kernel.ids import id_from_hash
 from sterling.kernel.ledger import Ledger, StoredEntry
 from sterling.kernel.store_sqlite import record_row
+from sterling.kernel.upcast import to_newest
 
 __all__ = ["Record", "RecordAltered", "RecordMissing", "RecordRef", "Records", "Source", "SourceMissing"]
 
@@ -71,7 +72,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record as read; `contract` is the full id, `entry` the index that wrote it."""
+    """A record as read; `contract` is what its document is now, `entry` the index that wrote it."""
 
     id: str
     hash: str
@@ -121,7 +122,9 @@ class Records:
     def get(self, record_id: str) -> Record:
         """The record, its document checked against its hash.
 
-        Errors: RecordMissing, RecordAltered, BlobAltered, BlobAbsent.
+        A document of an older major version is read as one of the newest; hash and bytes stay the old ones.
+
+        Errors: RecordMissing, RecordAltered, RecordUnreadable, BlobAltered, BlobAbsent.
         """
         row = record_row(self._ledger.connection(), record_id)
         entry = None if row is None else self._ledger.entry(row[2])
@@ -162,19 +165,19 @@ class Records:
     def _of(self, entry: StoredEntry) -> Record:
         payload = entry.payload
         full = str(payload["contract"])
-        known = self._contracts.get(full)
         if "blob" in payload:
             data = self._blobs.get(payload["blob"])
             document = parse_canonical(data, limit=len(data))
         else:
             document = payload["document"]
-            data = canonical_bytes(document, floats=known.has_numbers)
+            data = canonical_bytes(document, floats=True)
         digest = tagged_hash(RECORD_TAG, full.encode("ascii"), b"\x00", data).hex()
         if digest != payload["hash"]:
             raise RecordAltered(
                 f"record {payload['id']}: expected hash {payload['hash']}, found {digest}", entry=entry.index
             )
+        contract, document = to_newest(self._contracts, full, document)
         sources = tuple(Source(**source) for source in payload["sources"])
         return Record(
-            str(payload["id"]), digest, full, document, sources, entry.index, entry.run, entry.at_us
+            str(payload["id"]), digest, contract, document, sources, entry.index, entry.run, entry.at_us
         )

@@ -33,7 +33,7 @@ __all__ = [
     "submission_row",
 ]
 
-HOME_VERSION = 1
+HOME_VERSION = 2
 ROW_COLUMNS = '"index", hash, previous, kind, contract, subject, run, at_us, body'
 _PAGE_ROWS = 512
 
@@ -42,6 +42,7 @@ EntryRow = tuple[int, bytes, bytes, str, str, str, str, int, bytes]
 _TABLES = frozenset(
     {"checkpoints", "effects", "entries", "leases", "meta", "nodes", "records", "submissions"}
 )
+_OLD_VERSIONS = frozenset(str(version) for version in range(1, HOME_VERSION))
 
 
 class StoreUnavailable(SterlingError):
@@ -63,8 +64,7 @@ class StoreUnreadable(SterlingError):
 def create_store(path: Path, home_id: str, *, demo: bool) -> None:
     """Make the tables of a new home."""
     connection = connect_writer(path)
-    schema = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
-    connection.executescript("BEGIN IMMEDIATE;\n" + schema + "COMMIT;")
+    connection.executescript("BEGIN IMMEDIATE;\n" + _schema() + "COMMIT;")
     connection.execute("BEGIN IMMEDIATE")
     connection.executemany(
         "INSERT INTO meta (name, value) VALUES (?, ?)",
@@ -84,10 +84,15 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write; works while a writer is at work."""
+    """A connection that cannot write; works while a writer is at work, and on homes of older versions."""
     connection = _open(f"file:{_quoted(path)}?mode=ro", check_same_thread=True)
-    _guarded(connection, "PRAGMA query_only=ON")
-    connection.execute("PRAGMA busy_timeout=5000")
+    _guarded(connection, "PRAGMA busy_timeout=5000")
+    try:
+        _show_as_newest(connection)
+    except sqlite3.DatabaseError as problem:
+        connection.close()
+        raise StoreUnreadable(f"expected the tables of a ledger, found: {problem}") from problem
+    connection.execute("PRAGMA query_only=ON")
     return connection
 
 
@@ -178,6 +183,37 @@ def submission_row(connection: sqlite3.Connection, submission: str) -> tuple[int
         "SELECT first, last FROM submissions WHERE id = ?", (submission,)
     ).fetchone()
     return row
+
+
+def _show_as_newest(connection: sqlite3.Connection) -> None:
+    """Lay this version's tables over an older home's, in this connection's memory alone.
+
+    A table that is missing there is empty; one with fewer columns has their defaults.
+    """
+    tables = {
+        str(row[0]) for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    }
+    if "meta" not in tables or read_meta(connection, "home_version") not in _OLD_VERSIONS:
+        return
+    newest = sqlite3.connect(":memory:")
+    newest.executescript(_schema())
+    for name, sql in newest.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"):
+        found, wanted = _columns(connection, name), _columns(newest, name)
+        if found == wanted:
+            continue
+        connection.execute(sql.replace("CREATE TABLE", "CREATE TEMP TABLE", 1))
+        shared = ", ".join(f'"{column}"' for column in found if column in wanted)
+        if shared:
+            connection.execute(f"INSERT INTO temp.{name} ({shared}) SELECT {shared} FROM main.{name}")
+    newest.close()
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [str(row[1]) for row in connection.execute(f"PRAGMA main.table_info({table})")]
+
+
+def _schema() -> str:
+    return (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
 
 
 def _quoted(path: Path) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sterling.kernel import merkle
 from sterling.kernel.anchors import Anchors, AnchorUnwritable
-from sterling.kernel.append import Appender, Prepared, Receipt
+from sterling.kernel.append import Appender, InForce, Prepared, Receipt
 from sterling.kernel.ballast import Ballast
 from sterling.kernel.batch import Batch
 from sterling.kernel.checkpoint import Checkpoint, origin_of, sign_note
@@ -54,9 +54,10 @@ class StoreWriter:
         clock: Clock,
         lag: tuple[int, int],
         prepare: Callable[[Batch], Prepared],
+        in_force: InForce | None = None,
     ) -> None:
         self._path, self._home_id, self._anchors, self._signer = path, home_id, anchors, signer
-        self._clock, self._lag, self._prepare = clock, lag, prepare
+        self._clock, self._lag, self._prepare, self._in_force = clock, lag, prepare, in_force
         self._ballast = Ballast(path.parent / "ballast")
         self._connection: sqlite3.Connection | None = None
         self._appender: Appender | None = None
@@ -140,7 +141,7 @@ class StoreWriter:
         try:
             check_tail(connection, self._anchors)
             size = _newest_checkpoint(connection)
-            self._appender = Appender(connection, self._clock)
+            self._appender = Appender(connection, self._clock, self._in_force)
         except BaseException:
             connection.close()
             raise

@@ -15,10 +15,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sterling.kernel.batch import Batch
+from sterling.kernel.config_watch import ConfigWatch
 from sterling.kernel.home import Home
 from sterling.kernel.ids import random_id
 from sterling.runtime import budgets
@@ -26,7 +27,7 @@ from sterling.runtime.budgets import Position, Window
 from sterling.runtime.dispatches import DISPATCH_ENDS, Dispatch, Job, JobEnd, JobSource
 from sterling.runtime.engine_local import LocalEngine
 from sterling.runtime.explain import observe
-from sterling.runtime.governor_settings import GovernorSettings
+from sterling.runtime.governor_settings import GovernorSettings, SettingRefused
 from sterling.runtime.interrupts import terminate_as_interrupt
 from sterling.runtime.modes import MODE_TABLE_VERSION
 from sterling.runtime.scheduler import Pass, PassTerms
@@ -81,7 +82,8 @@ def run_once(
         SterlingError: lease.held when another conductor works on this home;
             config.* and governor.setting-refused for settings.
     """
-    settings = GovernorSettings.from_config(home.config)
+    settings_now = _live_settings(home)
+    settings = settings_now()
     limits = budgets.limits_of(settings)
     asked = default_sources(settings) if sources is None else list(sources)
     _first_look(asked, home, settings, pause)
@@ -93,6 +95,7 @@ def run_once(
         look=lambda: sample(asked, home.clock, settings, query_intent=force),
         limit=limit,
         on_dispatch=on_dispatch,
+        settings_now=settings_now,
     )
     lease = home.leases.acquire(CONDUCTOR_LEASE)
     try:
@@ -107,6 +110,23 @@ def run_once(
         if held is not None and held.holder == lease.holder:
             home.leases.release(lease)
     return report
+
+
+def _live_settings(home: Home) -> Callable[[], GovernorSettings]:
+    """The settings as the file says them at each call; a bad file keeps the last and admits nothing."""
+    watch = ConfigWatch(home)
+    good = GovernorSettings.from_config(home.config)
+
+    def now() -> GovernorSettings:
+        nonlocal good
+        config = watch.look()
+        try:
+            good = GovernorSettings.from_config(config)
+        except SettingRefused:
+            return replace(good, readable=False)
+        return replace(good, readable=watch.refusal is None)
+
+    return now
 
 
 def _first_look(

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from sterling.kernel.canonical import Json
-from sterling.kernel.contracts import load_contracts
+from sterling.kernel.contracts import Contracts, load_contracts
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.hashing import address_of
 from sterling.kernel.shipped import package_root, shipped
@@ -50,6 +50,7 @@ __all__ = [
     "lock_bytes",
     "lock_path",
     "make_lock",
+    "mend_contracts",
     "read_lock",
     "refuse_widening",
     "scan_plugins",
@@ -176,6 +177,32 @@ def compare_locks(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[C
         else:
             changes.extend(_differences(name, old[name], new[name]))
     return changes
+
+
+def mend_contracts(contracts: Contracts, *, write: bool, path: Path | None = None) -> list[Change]:
+    """Plugins whose pinned contracts are not the newest of these; with `write` they are pinned anew.
+
+    Nothing else of the lock changes, and a lock that cannot be read is left to `sterling plugins`.
+    """
+    place = lock_path() if path is None else path
+    try:
+        before = read_lock(place)
+    except PluginLockStale:
+        return []
+    after = json.loads(json.dumps(before))
+    for row in after["plugins"].values():
+        used = [
+            contracts.get(name.partition("@")[0]) for name in row["contracts"] if _is_known(contracts, name)
+        ]
+        row["contracts"] = {contract.id: contract.sha256 for contract in used}
+    changes = compare_locks(before, after)
+    if write and changes:
+        write_lock(after, place)
+    return changes
+
+
+def _is_known(contracts: Contracts, name: str) -> bool:
+    return contracts.has(name.partition("@")[0])
 
 
 def refuse_widening(before: Mapping[str, Any], after: Mapping[str, Any], accepted: Iterable[str]) -> None:

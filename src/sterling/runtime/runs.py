@@ -245,6 +245,7 @@ def open_run(
     batch = Batch(run=run_id)
     payload = {
         "config_sha256": home.config.sha256,
+        "config_snapshot": {"blob": home.blobs.put(home.config.snapshot())},
         "inputs": [str(name) for name in inputs],
         "mode_effective": plan.mode,
         "mode_requested": mode or plan.mode,

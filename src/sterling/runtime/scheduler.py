@@ -50,7 +50,10 @@ _TRANSIENT = (Reason.BUDGET_CONCURRENCY, Reason.MEMORY_TOKENS, Reason.GPU_SLOT)
 
 @dataclass(frozen=True, slots=True)
 class PassTerms:
-    """What a pass is given. `look` reads live signals, `limit` bounds how many jobs are tried."""
+    """What a pass is given. `look` reads live signals, `limit` bounds how many jobs are tried.
+
+    `settings_now` reads the settings again with every look; the size of a window counts from the next pass.
+    """
 
     id: str
     is_forced: bool
@@ -58,6 +61,7 @@ class PassTerms:
     look: Callable[[], Signals]
     limit: int | None = None
     on_dispatch: Callable[[Dispatch], None] | None = None
+    settings_now: Callable[[], GovernorSettings] | None = None
 
 
 @dataclass(slots=True)
@@ -277,6 +281,8 @@ class Pass:
         window, _ = budgets.advance(books.window, self._limits, self._now_us)
         books.window = budgets.charge(window, self._limits, self._now_us)
         if look or self._now_us - books.looked_us >= POLL_US:
+            if self._terms.settings_now is not None:
+                self._terms = replace(self._terms, settings=self._terms.settings_now())
             books.signals, books.looked_us = self._terms.look(), self._now_us
             before, books.mode = books.mode, choose_mode(books.signals, self._terms.settings)
             if before.mode is not books.mode.mode:
