@@ -124,6 +124,16 @@ _KERNEL = (
         "kernel",
         "Folder on a second disk that takes captured work while the home's disk is full; empty means none.",
     ),
+    Key(
+        "archive.stores",
+        "list",
+        (),
+        0,
+        32,
+        "folders",
+        "kernel",
+        "Folders of archives; blobs that were moved there are read from those that are attached.",
+    ),
     _flag("safety.shared_home", False, "kernel", "Allow a home that other users of the machine can read."),
 )
 

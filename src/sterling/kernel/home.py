@@ -19,19 +19,21 @@ import platformdirs
 
 from sterling.kernel.anchors import Anchors
 from sterling.kernel.append import Appender, Prepared, Receipt
+from sterling.kernel.archive import whereabouts
 from sterling.kernel.ballast import Ballast
 from sterling.kernel.batch import Batch, Draft
-from sterling.kernel.blobs import BlobNoSpace, Blobs
+from sterling.kernel.blobs import BlobNoSpace, open_blobs
 from sterling.kernel.canonical import canonical_bytes
 from sterling.kernel.checkpoint import origin_of
 from sterling.kernel.clock import Clock, SystemClock
 from sterling.kernel.config import Config, load_config, write_defaults
 from sterling.kernel.contracts import Contracts, load_contracts
+from sterling.kernel.crypt import is_encrypted, make_crypt
 from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
 from sterling.kernel.filesystem import require_local
 from sterling.kernel.hashing import address_of
 from sterling.kernel.ids import random_id
-from sterling.kernel.keys import load_key, make_key
+from sterling.kernel.keys import KeyUnusable, load_key, make_key
 from sterling.kernel.leases import Leases
 from sterling.kernel.ledger import Ledger
 from sterling.kernel.pressure import Pressure, RoomLimits, pressure
@@ -43,6 +45,7 @@ from sterling.kernel.store_sqlite import (
     connect_writer,
     create_store,
     read_meta,
+    read_rows,
     require_tables,
 )
 from sterling.kernel.writer import StorePressure
@@ -134,7 +137,7 @@ class Home:
         self.path, self.id, self.demo = path, home_id, demo
         self.config, self.clock, self.read_only = config, clock, read_only
         self.contracts: Contracts = load_contracts()
-        self.blobs = Blobs(path / "blobs")
+        self.blobs = open_blobs(path / "blobs")
         self.anchors = Anchors.open(home_id)
         self.ledger = Ledger(
             path / "ledger.db",
@@ -150,6 +153,8 @@ class Home:
         )
         place = str(config.get("spool.path"))
         self.spool = Spool(Path(place), home_id) if place else None
+        self.blobs.stores = tuple(Path(str(place)) for place in config.get("archive.stores"))
+        self.blobs.whereabouts = lambda address: whereabouts(self.ledger, address)
         self.records = Records(self.ledger, self.blobs, self.contracts)
         self.leases = Leases(self.ledger, clock)
 
@@ -190,6 +195,11 @@ class Home:
         """Allocate the room that is kept for a full disk; False when there is too little of it."""
         return Ballast(self.path / "ballast").fill()
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether what it stores is sealed."""
+        return self.blobs.crypt is not None
+
     def close(self) -> None:
         """Checkpoint what this process wrote and give its roles back."""
         self.ledger.close()
@@ -214,7 +224,7 @@ def is_home(path: Path) -> bool:
     return (path / "ledger.db").is_file()
 
 
-def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False) -> Home:
+def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False, encrypt: bool = False) -> Home:
     """Make a home with its id, keys, settings, first entry, first checkpoint and first anchor.
 
     Errors: home.filesystem-unsupported, home.taken when the folder is not empty,
@@ -228,7 +238,7 @@ def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False) -> 
     home_id = random_id("home")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _furnish(growing, home_id, ticking, demo=demo)
+        _furnish(growing, home_id, ticking, demo=demo, encrypt=encrypt)
         growing.rename(path)
     except OSError as problem:
         shutil.rmtree(growing, ignore_errors=True)
@@ -250,7 +260,7 @@ def open_home(
     """Open a home; `settings` are `key=value` overrides for this process.
 
     Errors: home.missing, integrity.ledger-missing, home.filesystem-unsupported, home.permissions,
-            home.too-new, store.unreadable, config.*.
+            home.too-new, store.unreadable, keys.unusable, config.*.
     """
     if not is_home(path):
         remembered = Anchors.remembered_homes().get(os.path.realpath(path))
@@ -269,6 +279,7 @@ def open_home(
     home_id, version, demo = _read_identity(path / "ledger.db")
     if version > HOME_VERSION:
         raise HomeTooNew(f"expected home version {HOME_VERSION} at most, found {version}")
+    _check_encryption(path)
     return Home(
         path, home_id=home_id, demo=demo, config=config, clock=clock or SystemClock(), read_only=read_only
     )
@@ -291,7 +302,20 @@ def _read_identity(database: Path) -> tuple[str, int, bool]:
     return home_id, int(version), demo == "1"
 
 
-def _furnish(path: Path, home_id: str, clock: Clock, *, demo: bool) -> None:
+def _check_encryption(path: Path) -> None:
+    """Refuse an encrypted home whose key is gone, before anything is written in plain."""
+    connection = connect_reader(path / "ledger.db")
+    try:
+        first = next(read_rows(connection, {}, after=-1, until=1), None)
+    finally:
+        connection.close()
+    says = first is not None and b'"encrypted":true' in first[8]
+    if says != is_encrypted(path / "keys"):
+        found = "the key of an encrypted one" if not says else "no key for its blobs"
+        raise KeyUnusable(f"expected {path / 'keys'} to fit the home's first entry, found {found}")
+
+
+def _furnish(path: Path, home_id: str, clock: Clock, *, demo: bool, encrypt: bool) -> None:
     """Everything a home holds, its first entry included: killed before the rename, there is no home."""
     for folder in ("", "blobs", "blobs/.incoming", "keys", "run", "spool", "index", "evidence", "telemetry"):
         (path / folder).mkdir(mode=0o700, exist_ok=True)
@@ -301,6 +325,9 @@ def _furnish(path: Path, home_id: str, clock: Clock, *, demo: bool) -> None:
     make_key(path / "keys", "attest")
     create_store(path / "ledger.db", home_id, demo=demo)
     payload = {"home_id": home_id, "version": HOME_VERSION, "key": key.fingerprint, "demo": demo}
+    if encrypt:
+        make_crypt(path / "keys", home_id)
+        payload["encrypted"] = True
     _write_first_entry(path / "ledger.db", Draft("home.created", payload, subject=home_id), clock)
     for file in (path / "sterling.toml", path / "README.txt", path / "ledger.db"):
         file.chmod(0o600)

@@ -22,7 +22,7 @@ from pathlib import Path
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.signing import PUBLIC_KEY_BYTES, Signer
 
-__all__ = ["KeyUnusable", "load_key", "load_public_key", "make_key"]
+__all__ = ["KeyUnusable", "load_key", "load_public_key", "make_key", "read_private", "write_new"]
 
 _FORMAT = "sterling/key/1"
 _PURPOSE = re.compile(r"ledger|attest|witness|person:[a-z0-9][a-z0-9._-]{0,63}")
@@ -48,8 +48,8 @@ def make_key(folder: Path, purpose: str) -> Signer:
     content = {"format": _FORMAT, "private": _base64(signer_seed), "public": public, "purpose": purpose}
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_new(_path(folder, purpose, "key"), json.dumps(content, sort_keys=True) + "\n")
-        _write_new(_path(folder, purpose, "pub"), public + "\n")
+        write_new(_path(folder, purpose, "key"), json.dumps(content, sort_keys=True) + "\n")
+        write_new(_path(folder, purpose, "pub"), public + "\n")
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
@@ -68,7 +68,7 @@ def load_key(folder: Path, purpose: str) -> Signer:
     Errors: KeyUnusable.
     """
     path = _path(folder, _checked(purpose), "key")
-    content = _read_private(path, purpose)
+    content = read_private(path, purpose)
     try:
         parsed = json.loads(content)
         form, stated = parsed["format"], parsed["purpose"]
@@ -109,7 +109,8 @@ def _path(folder: Path, purpose: str, suffix: str) -> Path:
     return folder / f"{purpose.replace(':', '-')}.{suffix}"
 
 
-def _write_new(path: Path, text: str) -> None:
+def write_new(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, durably; one that is there already is never replaced."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
         os.fchmod(file.fileno(), 0o600)
@@ -118,7 +119,7 @@ def _write_new(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _read_private(path: Path, purpose: str) -> bytes:
+def read_private(path: Path, purpose: str) -> bytes:
     """The bytes of a key file, once its kind, owner and mode are what they must be."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
