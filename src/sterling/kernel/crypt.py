@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 from sterling.kernel.blob_codec import PIECE_BYTES, FormBroken
 from sterling.kernel.keys import KeyUnusable, read_private, write_new
 
-__all__ = ["Crypt", "is_encrypted", "load_crypt", "make_crypt", "readable_facts"]
+__all__ = ["Crypt", "is_encrypted", "key_place", "load_crypt", "make_crypt", "readable_facts"]
 
 _MAGIC = b"sterling/sealed/1\n"
 _SALT_BYTES, _TAG_BYTES, _KEY_BYTES = 16, 16, 32
@@ -86,8 +86,8 @@ class Crypt:
         return AESGCM(hmac.digest(self._file_key, salt, "sha256"))
 
 
-def make_crypt(keys: Path, home_id: str) -> str:
-    """Make the key of a new home; says where the key that wraps it lies.
+def make_crypt(keys: Path, home_id: str) -> None:
+    """Make the key of a new home.
 
     Errors: KeyUnusable.
     """
@@ -103,7 +103,12 @@ def make_crypt(keys: Path, home_id: str) -> str:
         write_new(keys / "blobs.wrapped", json.dumps(content, sort_keys=True) + "\n")
     except OSError as problem:
         raise KeyUnusable(f"expected to write a key in {keys}, found: {problem.strerror}") from problem
-    return where
+
+
+def key_place(keys: Path) -> str:
+    """Where the key that wraps an encrypted home's key lies: `keyring`, or its path."""
+    in_file = os.path.lexists(keys / "blobs.key")
+    return str(keys / "blobs.key") if in_file else "keyring"
 
 
 def is_encrypted(keys: Path) -> bool:
