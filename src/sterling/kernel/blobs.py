@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -49,6 +50,7 @@ __all__ = [
 
 STORE_FILE = "sterling-archive.json"
 _SEALED = ".sealed"
+_FORM = re.compile(r"(?P<name>[0-9a-f]{62})(?P<suffix>(\.[a-z0-9]{1,16}){0,2})")
 
 
 class BlobAltered(SterlingError):
@@ -313,9 +315,11 @@ class Blobs:
         for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]")):
             if folder.is_dir() and not folder.is_symlink():
                 for file in sorted(folder.iterdir()):
-                    suffix = file.name[62:]
+                    form = _FORM.fullmatch(file.name)
+                    suffix = form["suffix"] if form else ""
                     codec = CODECS.get(suffix.removesuffix(_SEALED))
-                    yield Stored(file, folder.name + file.name[:62], codec, suffix.endswith(_SEALED))
+                    name = folder.name + (form["name"] if form else file.name)
+                    yield Stored(file, name, codec, suffix.endswith(_SEALED))
 
     def addresses(self) -> Iterator[str]:
         """Every address that has a local file, in order; files that do not open are left out."""

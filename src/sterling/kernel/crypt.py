@@ -75,7 +75,8 @@ class Crypt:
     def _start(self, file: BinaryIO) -> tuple[Any, int, int]:
         """The cipher of a file, how many bytes its pieces take, and how many pieces they are."""
         header = file.read(_HEADER_BYTES)
-        body_bytes = os.fstat(file.fileno()).st_size - _HEADER_BYTES - _LAST_BYTES
+        body_bytes = file.seek(0, os.SEEK_END) - _HEADER_BYTES - _LAST_BYTES
+        file.seek(_HEADER_BYTES)
         if len(header) != _HEADER_BYTES or not header.startswith(_MAGIC) or body_bytes < 0:
             raise FormBroken("it is no sealed file")
         return self._cipher(header[len(_MAGIC) :]), body_bytes, -(-body_bytes // (PIECE_BYTES + _TAG_BYTES))
