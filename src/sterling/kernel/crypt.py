@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import io
 import json
 import os
 import secrets
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sterling.kernel.blob_codec import PIECE_BYTES, FormBroken
+from sterling.kernel.hashing import address_of
 from sterling.kernel.keys import KeyUnusable, read_private, write_new
 
 __all__ = ["Crypt", "is_encrypted", "key_place", "load_crypt", "make_crypt", "readable_facts"]
@@ -57,6 +59,14 @@ class Crypt:
             yield cipher.encrypt(_nonce(count, last=False), piece, _MAGIC)
             count += 1
         yield cipher.encrypt(_nonce(count, last=True), bytes.fromhex(address()), _MAGIC)
+
+    def seal_bytes(self, data: bytes) -> bytes:
+        """Bytes that are no blob, such as an item of the spool, in sealed form."""
+        return b"".join(self.seal([data], lambda: address_of(data)))
+
+    def unseal_bytes(self, sealed: bytes) -> bytes:
+        """Errors: FormBroken."""
+        return b"".join(self.unseal(io.BytesIO(sealed)))
 
     def unseal(self, file: BinaryIO) -> Iterator[bytes]:
         """The bytes in a sealed file. Errors: FormBroken, at the end at the latest."""

@@ -152,7 +152,7 @@ class Home:
             read_only=read_only,
         )
         place = str(config.get("spool.path"))
-        self.spool = Spool(Path(place), home_id) if place else None
+        self.spool = Spool(Path(place), home_id, self.blobs.crypt) if place else None
         self.blobs.stores = tuple(Path(str(place)) for place in config.get("archive.stores"))
         self.blobs.whereabouts = lambda address: whereabouts(self.ledger, address)
         self.records = Records(self.ledger, self.blobs, self.contracts)
