@@ -23,7 +23,6 @@ from sterling.kernel.batch import Batch
 from sterling.kernel.blob_codec import Codec
 from sterling.kernel.blobs import (
     STORE_FILE,
-    Archived,
     BlobAbsent,
     Blobs,
     Stored,
@@ -32,12 +31,10 @@ from sterling.kernel.blobs import (
 )
 from sterling.kernel.errors import EXIT_USAGE, SterlingError
 from sterling.kernel.ids import random_id
-from sterling.kernel.keys import write_new
 from sterling.kernel.verify_blobs import NamedBlobs
 
 if TYPE_CHECKING:
     from sterling.kernel.home import Home
-    from sterling.kernel.ledger import Ledger
 
 __all__ = [
     "ArchiveUnusable",
@@ -46,7 +43,6 @@ __all__ = [
     "blobs_before",
     "recode_blob",
     "restore_blobs",
-    "whereabouts",
 ]
 
 _BATCH_BLOBS = 64
@@ -67,17 +63,6 @@ class Moved:
     store: str
     place: str
     addresses: tuple[str, ...]
-
-
-def whereabouts(ledger: Ledger, address: str) -> Archived | None:
-    """The archive that a blob was moved to, as the newest entry about it says."""
-    found: Archived | None = None
-    for entry in ledger.read(subject=address):
-        if entry.kind == "blob.archived":
-            found = Archived(str(entry.payload["store"]), str(entry.payload["place"]))
-        elif entry.kind == "blob.restored":
-            found = None
-    return found
 
 
 def archive_blobs(home: Home, addresses: Iterable[str], to: Path, reason: str) -> Moved:
@@ -175,11 +160,16 @@ def _open_store(home: Home, place: Path, *, create: bool) -> Blobs:
             f"expected archive {expected} at {place}, found {found or 'none'}", place=str(place)
         )
     if not found:
-        if not create or any(place.iterdir()):
+        growing = place / f".{STORE_FILE}.incoming"
+        if not create or any(file != growing for file in place.iterdir()):
             raise ArchiveUnusable(f"expected an archive or an empty folder, found {place}", place=str(place))
         content = {"format": "sterling/archive/1", "id": random_id("archive")}
         try:
-            write_new(place / STORE_FILE, json.dumps(content, sort_keys=True) + "\n")
+            with growing.open("w", encoding="ascii") as file:
+                file.write(json.dumps(content, sort_keys=True) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            growing.replace(place / STORE_FILE)
             sync_folder(place)
         except OSError as problem:
             raise ArchiveUnusable(

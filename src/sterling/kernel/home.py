@@ -19,7 +19,6 @@ import platformdirs
 
 from sterling.kernel.anchors import Anchors
 from sterling.kernel.append import Appender, Prepared, Receipt
-from sterling.kernel.archive import whereabouts
 from sterling.kernel.ballast import Ballast
 from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.blobs import BlobNoSpace, open_blobs
@@ -154,7 +153,7 @@ class Home:
         place = str(config.get("spool.path"))
         self.spool = Spool(Path(place), home_id, self.blobs.crypt) if place else None
         self.blobs.stores = tuple(Path(str(place)) for place in config.get("archive.stores"))
-        self.blobs.whereabouts = lambda address: whereabouts(self.ledger, address)
+        self.blobs.whereabouts = self.ledger.whereabouts
         self.records = Records(self.ledger, self.blobs, self.contracts)
         self.leases = Leases(self.ledger, clock)
 

@@ -17,7 +17,7 @@ from sterling.kernel import merkle
 from sterling.kernel.anchors import Anchors
 from sterling.kernel.append import PreconditionFailed, Prepared, Receipt
 from sterling.kernel.batch import Actor, Batch, Draft
-from sterling.kernel.blobs import BlobNotDurable, Blobs
+from sterling.kernel.blobs import Archived, BlobNotDurable, Blobs
 from sterling.kernel.canonical import Json, TooLarge, canonical_bytes, parse_canonical
 from sterling.kernel.checkpoint import origin_of
 from sterling.kernel.clock import Clock
@@ -164,6 +164,16 @@ class Ledger:
         """The newest entry about a subject, or None."""
         row = newest_row(self._reader(), subject)
         return None if row is None else self._stored(row)
+
+    def whereabouts(self, address: str) -> Archived | None:
+        """The archive that a blob was moved to, as the newest entry about it says."""
+        found: Archived | None = None
+        for entry in self.read(subject=address):
+            if entry.kind == "blob.archived":
+                found = Archived(str(entry.payload["store"]), str(entry.payload["place"]))
+            elif entry.kind == "blob.restored":
+                found = None
+        return found
 
     def size(self) -> int:
         return read_size(self._reader())[0]

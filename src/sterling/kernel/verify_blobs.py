@@ -20,6 +20,7 @@ from sterling.kernel.blobs import Archived, BlobFormUnknown, Blobs, Stored
 from sterling.kernel.canonical import Json
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.hashing import is_address
+from sterling.kernel.keys import KeyUnusable
 from sterling.kernel.verify_log import FirstBad
 
 __all__ = ["BlobCheck", "NamedBlobs", "addresses_in", "archived_in", "is_spilled", "state_of"]
@@ -85,7 +86,8 @@ class BlobCheck:
                 if state == "altered":
                     wrong_strays.append(f"{stored.path.parent.name}{stored.path.name}")
                 elif state == "unknown":
-                    self._leave(BlobFormUnknown.code, stored.name)
+                    lacks_key = stored.sealed and self._blobs.lacks_key
+                    self._leave(KeyUnusable.code if lacks_key else BlobFormUnknown.code, stored.name)
         for address, state in states.items():
             if state not in ("ok", *_BAD_STATES.values()):
                 self._leave(state, address)
