@@ -89,7 +89,7 @@ def archive_blobs(home: Home, addresses: Iterable[str], to: Path, reason: str) -
             home.ledger.commit(batch)
         for address in some:
             known = home.blobs.whereabouts(address)
-            if known is not None and known.store == identity:  # The entry is in the log, not on its way.
+            if known is not None and known.store == identity:  # In the log, not on its way.
                 _release(home.blobs.forms(address))
                 moved.append(address)
     return Moved(identity, str(store.root), tuple(moved))
