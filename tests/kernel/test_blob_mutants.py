@@ -230,7 +230,7 @@ def test_each_guard_of_sealing_is_needed() -> None:
         ("the end has no flag", '(b"\\x01" if last else b"\\x00")', 'b"\\x00"'),
         ("the end is not read", "        _opened(cipher, count, file.read(), last=True)\n", "        pass\n"),
         ("one key for all files", 'hmac.digest(self._file_key, salt, "sha256")', "self._file_key"),
-        ("names are addresses", 'return hmac.digest(self._name_key', "return address or hmac.digest(self._name_key"),
+        ("names are addresses", 'return hmac.digest(self._name', "return address or hmac.digest(self._name"),
         ("any keyring will do", "not refused and backend.priority >= 1 and", "not refused and"),
         ("plain ones too", "return not refused and", "return"),
         ("a chain is believed", "all(_is_safe(each) for each in chained)", "True"),
