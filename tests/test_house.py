@@ -23,9 +23,11 @@ FUNCTION_LINES_MAX = 70
 
 # Where something may be unlinked, and why that is no deletion of evidence.
 DELETIONS = {
+    "kernel/archive.py": "a local file after its archive entry; an old stored form after its re-coding entry",
     "kernel/blobs.py": "incoming files, before they are evidence",
     "kernel/spool.py": "an item after its commit, or one that never became whole",
     "kernel/turn.py": "requests that were claimed or withdrawn, sockets of dead processes",
+    "kernel/scan.py": "the place of a scan, in the rebuildable index, once its entry is written",
     "kernel/home.py": "a home that did not come to be",
     "cli/tour/tamper.py": "attacks on a copy of a demo home",
     "packs/ci/baseline_file.py": "a file that did not grow to its end",

@@ -94,7 +94,7 @@ def test_an_error_under_json_is_one_object_on_standard_output(tmp_path: Path) ->
 def test_global_options_work_before_and_after_the_noun(tmp_path: Path) -> None:
     home = str(tmp_path / "home")
     made = sterling_command("--home", home, "--json", "init")
-    assert made.returncode == 0 and json.loads(made.stdout)["contract"] == "home.made@1.0"
+    assert made.returncode == 0 and json.loads(made.stdout)["contract"] == "home.made@2.0"
 
     before = sterling_command("--home", home, "--json", "ledger", "head")
     after = sterling_command("ledger", "head", "--home", home, "--json")

@@ -13,7 +13,7 @@ import pytest
 from sterling.kernel import chain, merkle
 from sterling.kernel.append import Appender, PreconditionFailed, Receipt
 from sterling.kernel.batch import Actor, Batch, FenceHolds, NewestIs, RecordAbsent
-from sterling.kernel.blobs import BlobAbsent
+from sterling.kernel.blobs import BlobNotDurable
 from sterling.kernel.canonical import canonical_bytes, parse_canonical
 from sterling.kernel.contracts import ContractUnknown, RecordInvalid
 from sterling.kernel.group import LedgerClosed
@@ -117,7 +117,7 @@ def test_a_batch_that_names_a_missing_blob_is_refused(home: Home) -> None:
     }
     batch.append("record.put", payload)
 
-    with pytest.raises(BlobAbsent):
+    with pytest.raises(BlobNotDurable):
         home.ledger.commit(batch)
 
 

@@ -26,8 +26,9 @@ def command(check: bool, line: bool, *, face: Face) -> None:
 
     with open_home(face.home_path, read_only=True, settings=face.settings) as home:
         view = status(status_facts(home))
+        encrypted = home.is_encrypted
     troubled = bool(view["needs_you"] or view["failed_runs"])
-    text = one_line(view) if line else render(view)
+    text = one_line(view) if line else render(view, encrypted=encrypted)
     face.present(view, contract="view.status@1.0", text=text, exit=1 if check and troubled else 0)
 
 
@@ -40,14 +41,15 @@ def one_line(view: dict[str, Any]) -> str:
     )
 
 
-def render(view: dict[str, Any]) -> str:
+def render(view: dict[str, Any], *, encrypted: bool = False) -> str:
     """The screen: one block a concern, one line each when empty."""
     ledger, health = view["ledger"], view["health"]
     anchored = "nowhere" if ledger["anchored_to"] is None else f"to entry {ledger['anchored_to']}"
+    sealed = "blobs encrypted" if encrypted else "not encrypted"
     lines = [
         f"ledger     {ledger['size']} entries, head {ledger['head'][:12]}, anchored {anchored}"
         f" ({ledger['unanchored']} newer)",
-        f"home       {plain.text(view['home']['path'])} (not encrypted)",
+        f"home       {plain.text(view['home']['path'])} ({sealed})",
         f"mode       {health['mode']}: {health['because']} ({health['reason']})",
     ]
     lines += _block("running", view["running"], _run)

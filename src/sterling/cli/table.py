@@ -70,6 +70,13 @@ COMMANDS: tuple[Row, ...] = (
         ("keys.list", "keys.rotated", "keys.revoked", "keys.made"),
         "sterling keys list",
     ),
+    Row(
+        "archive",
+        "archive",
+        "Move blobs to an archive, and back.",
+        ("archive.moved",),
+        "sterling archive --before 2026-01-01 --to FOLDER --reason TEXT",
+    ),
     Row("run", "run", "Runs of every pack, one shape.", ("run.list", "view.run"), "sterling run list"),
     Row(
         "ingest",

@@ -134,6 +134,16 @@ _KERNEL = (
         "kernel",
         "Adapters that may carry an effect out of this machine.",
     ),
+    Key(
+        "archive.stores",
+        "list",
+        (),
+        0,
+        32,
+        "folders",
+        "kernel",
+        "Folders of archives; blobs that were moved there are read from those that are attached.",
+    ),
     _flag("safety.shared_home", False, "kernel", "Allow a home that other users of the machine can read."),
 )
 

@@ -56,8 +56,8 @@ def u64(number: int) -> bytes:
 
 def hash_file(path: Path) -> str:
     """The address of a file's bytes, read in 1 MiB pieces."""
-    digest = hashlib.sha256()
+    digest, piece = hashlib.sha256(), memoryview(bytearray(_PIECE_BYTES))
     with path.open("rb", buffering=0) as file:
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
+        while count := file.readinto(piece):
+            digest.update(piece[:count])
     return digest.hexdigest()

@@ -21,18 +21,19 @@ from sterling.kernel.anchors import Anchors
 from sterling.kernel.append import Appender, Prepared, Receipt
 from sterling.kernel.ballast import Ballast
 from sterling.kernel.batch import Batch, ConfigIs, ContractsAre, Draft
-from sterling.kernel.blobs import BlobNoSpace, Blobs
+from sterling.kernel.blobs import BlobNoSpace, open_blobs
 from sterling.kernel.canonical import canonical_bytes
 from sterling.kernel.checkpoint import origin_of
 from sterling.kernel.clock import Clock, SystemClock
 from sterling.kernel.config import Config, load_config, write_defaults
 from sterling.kernel.contract_lock_file import lock_sha256
 from sterling.kernel.contracts import Contracts, load_contracts
+from sterling.kernel.crypt import is_encrypted, make_crypt
 from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
 from sterling.kernel.filesystem import require_local
 from sterling.kernel.hashing import address_of
 from sterling.kernel.ids import random_id
-from sterling.kernel.keys import load_key, make_key
+from sterling.kernel.keys import KeyUnusable, load_key, make_key
 from sterling.kernel.leases import Leases
 from sterling.kernel.ledger import Ledger
 from sterling.kernel.outbox import Outbox
@@ -46,6 +47,7 @@ from sterling.kernel.store_sqlite import (
     connect_writer,
     create_store,
     read_meta,
+    read_rows,
     require_tables,
 )
 from sterling.kernel.writer import StorePressure
@@ -154,7 +156,7 @@ class Home:
         self.path, self.id, self.demo = path, home_id, demo
         self.config, self.clock, self.read_only = config, clock, read_only
         self.contracts = load_contracts() if contracts is None else contracts
-        self.blobs = Blobs(path / "blobs")
+        self.blobs = open_blobs(path / "blobs")
         self.anchors = Anchors.open(home_id)
         self.ledger = Ledger(
             path / "ledger.db",
@@ -173,7 +175,9 @@ class Home:
             },
         )
         place = str(config.get("spool.path"))
-        self.spool = Spool(Path(place), home_id) if place else None
+        self.spool = Spool(Path(place), home_id, self.blobs.crypt) if place else None
+        self.blobs.stores = tuple(Path(str(place)) for place in config.get("archive.stores"))
+        self.blobs.whereabouts = self.ledger.whereabouts
         self.records = Records(self.ledger, self.blobs, self.contracts)
         self.leases = Leases(self.ledger, clock)
         self.outbox = Outbox(
@@ -222,6 +226,11 @@ class Home:
         """Allocate the room that is kept for a full disk; False when there is too little of it."""
         return Ballast(self.path / "ballast").fill()
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether what it stores is sealed."""
+        return self.blobs.crypt is not None
+
     def close(self) -> None:
         """Checkpoint what this process wrote and give its roles back."""
         self.ledger.close()
@@ -246,7 +255,7 @@ def is_home(path: Path) -> bool:
     return (path / "ledger.db").is_file()
 
 
-def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False) -> Home:
+def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False, encrypt: bool = False) -> Home:
     """Make a home with its id, keys, settings, first entry, first checkpoint and first anchor.
 
     Errors: home.filesystem-unsupported, home.taken when the folder is not empty,
@@ -260,7 +269,7 @@ def init_home(path: Path, *, clock: Clock | None = None, demo: bool = False) -> 
     home_id = random_id("home")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _furnish(growing, home_id, ticking, demo=demo)
+        _furnish(growing, home_id, ticking, demo=demo, encrypt=encrypt)
         growing.rename(path)
     except OSError as problem:
         shutil.rmtree(growing, ignore_errors=True)
@@ -289,7 +298,7 @@ def open_home(
     `contracts` stands in for the package's own while those are being mended.
 
     Errors: home.missing, integrity.ledger-missing, home.filesystem-unsupported, home.permissions,
-            home.too-new, home.too-old (only to write), store.unreadable, config.*.
+            home.too-new, home.too-old (only to write), store.unreadable, keys.unusable, config.*.
     """
     if not is_home(path):
         remembered = Anchors.remembered_homes().get(os.path.realpath(path))
@@ -312,6 +321,7 @@ def open_home(
         raise HomeTooOld(f"expected home version {HOME_VERSION} to write to, found {version}")
     if not read_only:
         put_entered_keys_in_place(path)
+    _check_encryption(path)
     return Home(
         path,
         home_id=home_id,
@@ -340,7 +350,20 @@ def _read_identity(database: Path) -> tuple[str, int, bool]:
     return home_id, int(version), demo == "1"
 
 
-def _furnish(path: Path, home_id: str, clock: Clock, *, demo: bool) -> None:
+def _check_encryption(path: Path) -> None:
+    """Refuse an encrypted home whose key is gone, before anything is written in plain."""
+    connection = connect_reader(path / "ledger.db")
+    try:
+        first = next(read_rows(connection, {}, after=-1, until=1), None)
+    finally:
+        connection.close()
+    says = first is not None and b'"encrypted":true' in first[8]
+    if says != is_encrypted(path / "keys"):
+        found = "the key of an encrypted one" if not says else "no key for its blobs"
+        raise KeyUnusable(f"expected {path / 'keys'} to fit the home's first entry, found {found}")
+
+
+def _furnish(path: Path, home_id: str, clock: Clock, *, demo: bool, encrypt: bool) -> None:
     """Everything a home holds, its first entry included: killed before the rename, there is no home."""
     for folder in ("", "blobs", "blobs/.incoming", "keys", "run", "spool", "index", "evidence", "telemetry"):
         (path / folder).mkdir(mode=0o700, exist_ok=True)
@@ -350,6 +373,9 @@ def _furnish(path: Path, home_id: str, clock: Clock, *, demo: bool) -> None:
     make_key(path / "keys", "attest")
     create_store(path / "ledger.db", home_id, demo=demo)
     payload = {"home_id": home_id, "version": HOME_VERSION, "key": key.fingerprint, "demo": demo}
+    if encrypt:
+        make_crypt(path / "keys", home_id)
+        payload["encrypted"] = True
     _write_first_entry(path / "ledger.db", Draft("home.created", payload, subject=home_id), clock)
     for file in (path / "sterling.toml", path / "README.txt", path / "ledger.db"):
         file.chmod(0o600)

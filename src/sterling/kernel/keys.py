@@ -34,6 +34,8 @@ __all__ = [
     "make_key",
     "make_next_key",
     "put_next_key_in_place",
+    "read_private",
+    "write_new",
 ]
 
 _FORMAT = "sterling/key/1"
@@ -174,6 +176,7 @@ def writing(folder: Path, purpose: str) -> Iterator[None]:
 
 
 def write_new(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, durably; one that is there already is never replaced."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
         os.fchmod(file.fileno(), 0o600)

@@ -17,7 +17,7 @@ from sterling.kernel import merkle
 from sterling.kernel.anchors import Anchors
 from sterling.kernel.append import InForce, PreconditionFailed, Prepared, Receipt
 from sterling.kernel.batch import Actor, Batch, Draft
-from sterling.kernel.blobs import BlobAbsent, Blobs
+from sterling.kernel.blobs import Archived, BlobNotDurable, Blobs
 from sterling.kernel.canonical import Json, TooLarge, canonical_bytes, parse_canonical
 from sterling.kernel.checkpoint import origin_of
 from sterling.kernel.clock import Clock
@@ -96,13 +96,19 @@ class Ledger:
     def commit(self, batch: Batch) -> Receipt:
         """Write a batch durably, all or nothing.
 
-        Errors: record.invalid (a payload breaks its contract), blob.absent, ledger.precondition,
-                lease.*, ledger.busy, ledger.io, store.pressure, anchor.unwritable.
+        Errors: record.invalid (a payload breaks its contract), ledger.precondition,
+                blob.not-durable, lease.*, ledger.busy, ledger.io, store.pressure, anchor.unwritable.
         Cost:   one disk sync, shared with whatever else is queued, here and in other processes.
         """
         if self._read_only:
             raise LedgerClosed("expected a home opened for writing, found it opened read-only")
-        return self._committer.submit(self._prepare_batch(batch), self._wait_ms)
+        prepared = self._prepare_batch(batch)
+        if noted := self._blobs.take_quarantined():
+            notes = Batch()
+            for note in noted:
+                notes.append("blob.quarantined", note, subject=note["address"])
+            self.commit(notes)
+        return self._committer.submit(prepared, self._wait_ms)
 
     def checkpoint(self) -> str:
         """Sign, store and anchor a note over everything durable; returns the note.
@@ -161,6 +167,16 @@ class Ledger:
         row = newest_row(self._reader(), subject)
         return None if row is None else self._stored(row)
 
+    def whereabouts(self, address: str) -> Archived | None:
+        """The archive that a blob was moved to, as the newest entry about it says."""
+        found: Archived | None = None
+        for entry in self.read(subject=address):
+            if entry.kind == "blob.archived":
+                found = Archived(str(entry.payload["store"]), str(entry.payload["place"]))
+            elif entry.kind == "blob.restored":
+                found = None
+        return found
+
     def size(self) -> int:
         return read_size(self._reader())[0]
 
@@ -188,20 +204,20 @@ class Ledger:
 
     def _prepare(self, draft: Draft) -> tuple[Draft, bytes]:
         if draft.kind in ("record.put", "record.again"):
-            floats = self._contracts.get(str(draft.payload["contract"])).has_numbers
+            floats, sensitive = self._contracts.get(str(draft.payload["contract"])).has_numbers, False
         else:
-            self._contracts.validate(draft.kind, draft.payload)
-            floats = self._contracts.get(draft.kind).has_numbers
+            known = self._contracts.get(self._contracts.validate(draft.kind, draft.payload))
+            floats, sensitive = known.has_numbers, known.sensitive
         payload = canonical_bytes(draft.payload, floats=floats)
         if b'"blob' in payload:
             for address in _blobs_named(draft.payload):
                 if not self._blobs.has(address):
-                    raise BlobAbsent(f"expected a durable blob at {address}, found none", address=address)
+                    raise BlobNotDurable(f"expected a durable blob at {address}, found none", address=address)
         if len(payload) > PAYLOAD_BYTES_MAX and draft.kind == "record.put":
             raise TooLarge(
                 f"expected a record's sources within {PAYLOAD_BYTES_MAX} bytes, found {len(payload)}"
             )
-        if len(payload) > PAYLOAD_BYTES_MAX:
+        if len(payload) > PAYLOAD_BYTES_MAX or sensitive:
             spilled = {"blob": self._blobs.put(payload), "size_bytes": len(payload)}
             return replace(draft, payload=spilled), canonical_bytes(spilled)
         return draft, payload

@@ -23,7 +23,9 @@ from pathlib import Path
 from sterling.kernel import wire
 from sterling.kernel.append import Receipt
 from sterling.kernel.batch import Batch
+from sterling.kernel.blob_codec import FormBroken
 from sterling.kernel.blobs import BlobNoSpace
+from sterling.kernel.crypt import Crypt
 from sterling.kernel.errors import EXIT_BROKEN, SterlingError
 from sterling.kernel.group import LedgerBusy, LedgerIo
 from sterling.kernel.hashing import address_of
@@ -64,8 +66,8 @@ class Drained:
 class Spool:
     """The spool of one home. Nothing is made before the first item."""
 
-    def __init__(self, root: Path, home_id: str) -> None:
-        self._root = root
+    def __init__(self, root: Path, home_id: str, crypt: Crypt | None = None) -> None:
+        self._root, self._crypt = root, crypt  # An encrypted home's items are sealed whole.
         self.folder = root / home_id
         self._home_id = home_id
 
@@ -90,9 +92,9 @@ class Spool:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for waiting in self.folder.glob(f"*-{batch.submission}.item"):
-                return _same(waiting, data)
+                return _same(waiting, self._opened(waiting), data)
             with growing.open("xb") as file:
-                file.write(data)
+                file.write(data if self._crypt is None else self._crypt.seal_bytes(data))
                 file.flush()
                 os.fsync(file.fileno())
             growing.rename(self.folder / name)
@@ -124,7 +126,7 @@ class Spool:
         try:
             for path in self.waiting()[:limit]:
                 try:
-                    batch, blobs = _read(path, self._home_id)
+                    batch, blobs = _read(path, self._opened(path), self._home_id)
                 except SpoolCorrupt as problem:
                     self._set_aside(path, problem, commit)
                     quarantined += 1
@@ -139,6 +141,14 @@ class Spool:
         finally:
             role.release()
         return Drained(written, quarantined, len(self.waiting()))
+
+    def _opened(self, path: Path) -> bytes:
+        """What was accepted under this name. Errors: SpoolCorrupt."""
+        data = path.read_bytes()
+        try:
+            return data if self._crypt is None else self._crypt.unseal_bytes(data)
+        except FormBroken as problem:
+            raise SpoolCorrupt(f"expected the sealed bytes of {path.name}, found: {problem}") from problem
 
     def _set_aside(self, path: Path, problem: SpoolCorrupt, commit: Callable[[Batch], Receipt]) -> None:
         data = path.read_bytes()
@@ -165,9 +175,8 @@ def _item(home_id: str, batch: Batch, blobs: dict[str, bytes], accepted_us: int)
     return whole + hashlib.sha256(whole).hexdigest().encode("ascii")
 
 
-def _same(waiting: Path, data: bytes) -> Path:
+def _same(waiting: Path, found: bytes, data: bytes) -> Path:
     """The item that waits under this submission id, if it holds the same batch and blobs."""
-    found = waiting.read_bytes()
     if _without_time(found) != _without_time(data):
         raise SpoolCollision(f"expected the batch of {waiting.name}, found another under its id")
     return waiting
@@ -180,9 +189,8 @@ def _without_time(data: bytes) -> tuple[dict[str, object], bytes]:
     return header, rest[:-_HASH_BYTES]
 
 
-def _read(path: Path, home_id: str) -> tuple[Batch, list[bytes]]:
+def _read(path: Path, data: bytes, home_id: str) -> tuple[Batch, list[bytes]]:
     """The batch and the blobs of an item. Errors: SpoolCorrupt."""
-    data = path.read_bytes()
     whole, trailer = data[:-_HASH_BYTES], data[-_HASH_BYTES:]
     if hashlib.sha256(whole).hexdigest().encode("ascii") != trailer:
         raise SpoolCorrupt(f"expected the bytes that were accepted in {path.name}, found others")

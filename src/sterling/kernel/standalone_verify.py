@@ -46,6 +46,7 @@ REQUIRED = {"v", "kind", "at_us", "actor", "payload"}
 FIELDS = REQUIRED | {"contract", "subject", "run", "step", "fence", "trace"}
 HEX64 = re.compile(r"[0-9a-f]{64}")
 PURPOSE = re.compile(r"ledger|attest|witness|person:[a-z0-9][a-z0-9._-]{0,63}")
+FORM = re.compile(r"[0-9a-f]{62}(\.[a-z0-9]{1,16}){1,2}")  # A blob that is not stored as its plain bytes.
 HOME_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
 KEY_NAME = re.compile(r"[\x21-\x2a\x2c-\x7e]{1,200}")
 NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -361,6 +362,8 @@ class Log:
         self.restored_at: list[int] = []
         self.blobs: dict[str, int] = {}
         self.documents: dict[str, int] = {}
+        self.archived: set[str] = set()
+        self.unchecked: list[str] = []
 
     def read_note(self, text: str) -> Note | None:
         """An outside note; anything else is counted and gives None. Its key is judged at its size."""
@@ -554,6 +557,8 @@ class Log:
         """Why a log without faults cannot be vouched for; empty when it can."""
         if self.unread:
             return f"{len(self.unread)} outside copies cannot be read: {self.unread[0]}"
+        if self.unchecked:
+            return f"{len(self.unchecked)} blobs were not checked, the first is {self.unchecked[0]}"
         if self.key is None or self.anchored_to is None:
             return "nothing outside vouches for its tail, or nobody knows its key"
         return "" if CAN_CHECK_SIGNATURES else "without the package cryptography no signature was checked"
@@ -562,6 +567,9 @@ class Log:
         payload = body["payload"]
         for address in addresses(payload):
             self.blobs.setdefault(address, index)
+        if body["kind"] in ("blob.archived", "blob.restored") and isinstance(payload, dict):
+            away = body["kind"] == "blob.archived"
+            (self.archived.add if away else self.archived.discard)(str(payload.get("address")))
         if isinstance(payload, dict) and HEX64.fullmatch(str(payload.get("blob"))):
             record = body["kind"] == "record.put" and "document" not in payload
             if record or set(payload) == {"blob", "size_bytes"}:
@@ -595,7 +603,11 @@ def blob_state(file: Path, address: str) -> str:
 
 
 def check_blobs(folder: Path, log: Log) -> None:
-    """Hash every file, and look for every address that an entry names."""
+    """Hash every file, and look for every address that an entry names.
+
+    Archived blobs, and forms other than plain bytes, are not checked here.
+    """
+    sealed = any(folder.glob("??/*.sealed"))  # Their names do not say which addresses they hold.
     for address, index in sorted(log.documents.items(), key=lambda item: item[1]):
         file = folder / address[:2] / address[2:]
         if blob_state(file, address) == "ok":
@@ -606,12 +618,18 @@ def check_blobs(folder: Path, log: Log) -> None:
             for each in inner:
                 log.blobs[each] = min(index, log.blobs.get(each, index))
     for address, index in sorted(log.blobs.items(), key=lambda item: (item[1], item[0])):
-        state = blob_state(folder / address[:2] / address[2:], address)
-        if state != "ok":
+        file = folder / address[:2] / address[2:]
+        state = blob_state(file, address)
+        other = sealed or address in log.archived or any(file.parent.glob(f"{file.name}.*"))
+        if state == "missing" and other:
+            log.unchecked.append(address)
+        elif state != "ok":
             raise Bad(index, index, f"blob-{state}", f"entry {index}: blob {address} is {state}")
     for sub in sorted(folder.glob("[0-9a-f][0-9a-f]")):
         for file in sorted(sub.iterdir()) if sub.is_dir() and not sub.is_symlink() else []:
-            if blob_state(file, sub.name + file.name) != "ok":
+            if FORM.fullmatch(file.name):
+                log.unchecked.append(sub.name + file.name)
+            elif blob_state(file, sub.name + file.name) != "ok":
                 raise Bad(None, None, "blob-altered", f"{sub.name}/{file.name} is not what its name says")
 
 
@@ -725,6 +743,7 @@ def answer(log: Log | None, home_id: str, place: Answer | None, doubt: str) -> A
         "anchored_to": anchored_to, "unanchored": size - (anchored_to or 0),
         "checkpoints": 0 if log is None else log.checkpoints, "losses": [] if log is None else log.losses,
         "restored_at": [] if log is None else log.restored_at,
+        "not_checked": [] if log is None else log.unchecked[:20],
     }  # fmt: skip
 
 

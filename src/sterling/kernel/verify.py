@@ -21,9 +21,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sterling.kernel.anchors import Anchors, AnchorUnreadable, Mark, is_home_id
+from sterling.kernel.blobs import Blobs, open_blobs
 from sterling.kernel.canonical import Json
 from sterling.kernel.chain import GENESIS
 from sterling.kernel.checkpoint import origin_of
+from sterling.kernel.config import load_config
 from sterling.kernel.errors import (
     EXIT_BROKEN,
     EXIT_CANNOT_JUDGE,
@@ -35,7 +37,7 @@ from sterling.kernel.errors import (
 from sterling.kernel.keys import load_public_key
 from sterling.kernel.signing import Verifier, parse_verifier
 from sterling.kernel.store_sqlite import StoreUnavailable
-from sterling.kernel.verify_blobs import BlobCheck
+from sterling.kernel.verify_blobs import BlobCheck, archived_in
 from sterling.kernel.verify_deep import DeepCheck
 from sterling.kernel.verify_log import Broken, FirstBad, LogCheck, Outside, Progress, Row
 
@@ -129,10 +131,11 @@ def verify_home(
     outside, problem = _read_outside(home, home_id, anchors, trusted, notes)
     if anchored_up_to is not None:
         outside = replace(outside, up_to=anchored_up_to)
-    blob_check = BlobCheck(home / "blobs") if blobs else None
-    deep_check = DeepCheck(home / "blobs") if deep else None
+    stored = _blobs_of(home)
+    blob_check = BlobCheck(stored) if blobs else None
+    deep_check = DeepCheck(stored) if deep else None
     try:
-        progress, deep_bad = _pass(database, home_id, outside, blob_check, deep_check)
+        progress, deep_bad = _pass(database, home_id, outside, stored, blob_check, deep_check)
     except Broken as found:
         return _broken(Progress(), home_id, found.first_bad)
     bad = progress.first_bad
@@ -151,7 +154,10 @@ def verify_home(
         problem = deep_check.unjudged
     if not problem and require_anchored:
         problem = _unanchored(progress)
-    return _judged(progress, home_id, problem, blob_report)
+    code = "integrity.no-anchor"
+    if not problem and blob_check is not None:
+        code, problem = blob_check.doubt()
+    return _judged(progress, home_id, code, problem, blob_report)
 
 
 # Where it is
@@ -213,6 +219,18 @@ def _read_home_id(database: Path) -> str:
     if row is None or not isinstance(row[0], str) or not is_home_id(row[0]):
         raise Broken(0, None, "integrity.forked", "the database does not say which home it belongs to")
     return row[0]
+
+
+def _blobs_of(home: Path) -> Blobs:
+    """The stored bytes, also when the key or the settings of the home cannot be read."""
+    stored = open_blobs(home / "blobs", without_key=True)
+    try:
+        places = load_config(home / "sterling.toml").get("archive.stores")
+    except SterlingError:
+        places = ()
+    assert isinstance(places, tuple), "a list of folders"
+    stored.stores = tuple(Path(place) for place in places)
+    return stored
 
 
 # What is outside
@@ -301,7 +319,12 @@ class _Snapshot:
 
 
 def _pass(
-    database: Path, home_id: str, outside: Outside, blob_check: BlobCheck | None, deep_check: DeepCheck | None
+    database: Path,
+    home_id: str,
+    outside: Outside,
+    stored: Blobs,
+    blob_check: BlobCheck | None,
+    deep_check: DeepCheck | None,
 ) -> tuple[Progress, FirstBad | None]:
     """Check the log in one snapshot; and, when it holds, what the deep check found."""
     observers = [check.observe for check in (blob_check, deep_check) if check is not None]
@@ -315,6 +338,8 @@ def _pass(
         check = LogCheck(source, home_id, outside, observe if observers else None)
         try:
             source.take()
+            if observers:
+                stored.whereabouts = archived_in(connection).get
             progress = check.run()
             if progress.first_bad is not None or deep_check is None:
                 return progress, None
@@ -377,9 +402,10 @@ def _broken(
     return _verification("broken", EXIT_BROKEN, bad.code, bad.message, progress, home_id, bad, blobs)
 
 
-def _judged(progress: Progress, home_id: str, problem: str, blobs: dict[str, Json] | None) -> Verification:
+def _judged(
+    progress: Progress, home_id: str, code: str, problem: str, blobs: dict[str, Json] | None
+) -> Verification:
     if problem:
-        code = "integrity.no-anchor"
         return _verification("cannot-judge", EXIT_CANNOT_JUDGE, code, problem, progress, home_id, None, blobs)
     return _verification("ok", EXIT_OK, "", "", progress, home_id, None, blobs)
 

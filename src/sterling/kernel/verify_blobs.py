@@ -1,56 +1,103 @@
 """Hashing every stored byte again.
 
-Two questions: does every file under `blobs/` hash to its name, and is every
+Two questions: does every file under `blobs/` hold what its name says, and is every
 address there that an entry names? Addresses are found in payloads under the key
 `blob` and in lists under `blobs`, at any depth, and in documents that an entry
-keeps as a blob.
+keeps as a blob. A blob that was archived with an entry is hashed in its archive.
+
+What cannot be looked at (an archive that is not attached, a form that this
+program does not know, a home whose key is not at hand) is not checked, and then
+the verdict cannot be that all is well.
 """
 
 from __future__ import annotations
 
 import json
-import stat
+import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 
+from sterling.kernel.blobs import Archived, BlobFormUnknown, Blobs, Stored
 from sterling.kernel.canonical import Json
-from sterling.kernel.hashing import hash_file, is_address
+from sterling.kernel.errors import SterlingError
+from sterling.kernel.hashing import is_address
+from sterling.kernel.keys import KeyUnusable
 from sterling.kernel.verify_log import FirstBad
 
-__all__ = ["BlobCheck", "addresses_in", "is_spilled"]
+__all__ = ["BlobCheck", "NamedBlobs", "addresses_in", "archived_in", "is_spilled", "state_of"]
 
 _LISTED_MAX = 20
+_BAD_STATES = {"blob.altered": "altered", "blob.absent": "missing"}  # Any other refusal: not checked.
+
+
+class NamedBlobs:
+    """The addresses that entries name, and which of them hold documents of our own."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, int] = {}  # Address to the first entry that names it.
+        self.documents: dict[str, int] = {}
+
+    def observe(self, index: int, body: bytes | dict[str, Json]) -> list[str]:
+        """Take note of the addresses that an entry names."""
+        parsed: dict[str, Json] = json.loads(body) if isinstance(body, bytes) else body
+        named = list(addresses_in(parsed["payload"]))
+        for address in named:
+            self.first.setdefault(address, index)
+        if is_spilled(parsed):
+            self.documents.setdefault(parsed["payload"]["blob"], index)
+        return named
+
+    def inner(self, blobs: Blobs) -> Iterator[tuple[str, str]]:
+        """Every document's address with each address that it names; these count as named from then on."""
+        for address, index in sorted(self.documents.items(), key=lambda item: (item[1], item[0])):
+            try:
+                document = json.loads(blobs.get(address))
+            except (SterlingError, ValueError, RecursionError):
+                continue  # Not a document of ours, or not readable; `deep` says so.
+            for each in addresses_in(document):
+                self.first[each] = min(index, self.first.get(each, index))
+                yield address, each
 
 
 class BlobCheck:
-    """Collects addresses while a log is read, then checks the folder."""
+    """Collects addresses while a log is read, then checks the files."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._named: dict[str, int] = {}  # Address to the first entry that names it.
-        self._documents: dict[str, int] = {}  # Those that hold a document of our own.
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._named = NamedBlobs()
         self._altered: list[str] = []
         self._missing: list[str] = []
         self._checked = 0
+        self.unjudged: dict[str, list[str]] = {}  # Code to what was not checked for it.
 
     def observe(self, index: int, body: dict[str, Json]) -> None:
         """Take note of the addresses that an entry names."""
-        payload = body["payload"]
-        for address in addresses_in(payload):
-            self._named.setdefault(address, index)
-        if is_spilled(body):
-            self._documents.setdefault(payload["blob"], index)
+        self._named.observe(index, body)
 
     def run(self) -> FirstBad | None:
         """Check every file; the result is the first entry whose bytes are not there, or are others."""
-        self._read_documents()
-        states = {address: self._state(address) for address in sorted(self._named)}
-        strays = [name for name in self._files() if name not in states]
-        wrong_strays = [name for name in strays if self._state(name) != "ok"]
-        bad = sorted((self._named[each], each) for each, state in states.items() if state != "ok")
+        for _ in self._named.inner(self._blobs):
+            pass
+        states = {address: state_of(self._blobs, address) for address in sorted(self._named.first)}
+        wrong_strays, strays = [], 0
+        for stored in self._blobs.stored():
+            if self._blobs.claim(stored) not in states:
+                strays += 1
+                state = self._blobs.check(stored)
+                if state == "altered":
+                    wrong_strays.append(f"{stored.path.parent.name}{stored.path.name}")
+                elif state == "unknown":
+                    lacks_key = stored.sealed and self._blobs.lacks_key
+                    self._leave(KeyUnusable.code if lacks_key else BlobFormUnknown.code, stored.name)
+        for address, state in states.items():
+            if state not in ("ok", *_BAD_STATES.values()):
+                self._leave(state, address)
+        bad = sorted(
+            (self._named.first[each], each) for each in states if states[each] in ("altered", "missing")
+        )
         self._missing = sorted(each for _, each in bad if states[each] == "missing")
         self._altered = sorted([each for _, each in bad if states[each] == "altered"] + wrong_strays)
-        self._checked = len(states) + len(strays) - len(self._missing)
+        unjudged = sum(len(each) for each in self.unjudged.values())
+        self._checked = len(states) + strays - len(self._missing) - unjudged
         if bad:
             index, address = bad[0]
             message = f"entry {index}: blob {address} is {states[address]}"
@@ -60,6 +107,12 @@ class BlobCheck:
             return FirstBad(None, None, "integrity.blob-altered", message)
         return None
 
+    def doubt(self) -> tuple[str, str]:
+        """The code and the words for what was not checked; both empty when everything was."""
+        for code, left in sorted(self.unjudged.items()):
+            return code, f"{len(left)} blobs were not checked ({code}), the first is {left[0]}"
+        return "", ""
+
     def report(self) -> dict[str, Json]:
         """Counts, and the first addresses of each fault."""
         return {
@@ -68,43 +121,45 @@ class BlobCheck:
             "checked": self._checked,
             "missing": sorted(self._missing)[:_LISTED_MAX],
             "missing_count": len(self._missing),
-            "named": len(self._named),
+            "named": len(self._named.first),
         }
 
-    def _read_documents(self) -> None:
-        """Documents that lie in blobs name further blobs."""
-        for address, index in sorted(self._documents.items(), key=lambda item: (item[1], item[0])):
-            if self._state(address) != "ok":
-                continue
-            try:
-                document = json.loads(self._path(address).read_bytes())
-            except (ValueError, RecursionError, OSError):
-                continue  # Not a document of ours; `deep` says so, and its bytes are what they were.
-            for inner in addresses_in(document):
-                self._named[inner] = min(index, self._named.get(inner, index))
+    def _leave(self, code: str, what: str) -> None:
+        self.unjudged.setdefault(code, []).append(what)
 
-    def _state(self, name: str) -> str:
-        """`ok`, `altered` or `missing`."""
+
+def state_of(blobs: Blobs, address: str) -> str:
+    """`ok`, `altered`, `missing`, or the code of the reason why it could not be checked."""
+    local: list[Stored] = blobs.forms(address)
+    if local and any(blobs.check(stored, address) != "ok" for stored in local):
+        return "altered"
+    if local:
+        return "ok"
+    try:
+        for _ in blobs.pieces(address):
+            pass
+    except SterlingError as problem:
+        return _BAD_STATES.get(problem.code, problem.code)
+    return "ok"
+
+
+def archived_in(connection: sqlite3.Connection) -> dict[str, Archived]:
+    """Where entries say that blobs were moved to. What is no such entry is left to the log's own check."""
+    found: dict[str, Archived] = {}
+    query = (
+        "SELECT kind, body FROM entries NOT INDEXED WHERE kind IN ('blob.archived', 'blob.restored') "
+        'ORDER BY "index"'
+    )
+    for kind, body in connection.execute(query):
         try:
-            mode = self._path(name).lstat().st_mode
-            if not stat.S_ISREG(mode) or not is_address(name):
-                return "altered"
-            found = hash_file(self._path(name))
-        except FileNotFoundError:
-            return "missing"
-        except OSError:
-            return "altered"
-        return "ok" if found == name else "altered"
-
-    def _path(self, name: str) -> Path:
-        return self._root / name[:2] / name[2:]
-
-    def _files(self) -> Iterator[str]:
-        """Everything that lies where a blob could lie, by the name it claims."""
-        for folder in sorted(self._root.glob("[0-9a-f][0-9a-f]")):
-            if folder.is_dir() and not folder.is_symlink():
-                for file in sorted(folder.iterdir()):
-                    yield folder.name + file.name
+            payload = json.loads(body)["payload"]
+            if kind == "blob.archived":
+                found[str(payload["address"])] = Archived(str(payload["store"]), str(payload["place"]))
+            else:
+                found.pop(str(payload["address"]), None)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+    return found
 
 
 def addresses_in(value: Json) -> Iterator[str]:

@@ -12,12 +12,12 @@ log broken: `unjudged` says so.
 from __future__ import annotations
 
 import sqlite3
-from pathlib import Path
 
+from sterling.kernel.blobs import BlobAbsent, BlobAltered, Blobs
 from sterling.kernel.canonical import CanonicalInvalid, Json, canonical_bytes, parse_canonical
 from sterling.kernel.contracts import Contracts, RecordInvalid, load_contracts
 from sterling.kernel.errors import SterlingError
-from sterling.kernel.hashing import RECORD_TAG, address_of, is_address, tagged_hash
+from sterling.kernel.hashing import RECORD_TAG, is_address, tagged_hash
 from sterling.kernel.ids import id_from_hash
 from sterling.kernel.verify_blobs import is_spilled
 from sterling.kernel.verify_log import Broken, FirstBad
@@ -30,9 +30,9 @@ _TOKEN_ENTRIES = frozenset(("lease.acquired", "lease.taken-over"))
 class DeepCheck:
     """Collects the first fault while a log is read; `finish` adds the derived tables."""
 
-    def __init__(self, blobs_root: Path, contracts: Contracts | None = None) -> None:
+    def __init__(self, blobs: Blobs, contracts: Contracts | None = None) -> None:
         self.unjudged = ""
-        self._blobs_root = blobs_root
+        self._blobs = blobs
         self._contracts = load_contracts() if contracts is None else contracts
         self._bad: FirstBad | None = None
         self._records: dict[str, tuple[bytes, str, int]] = {}  # id -> hash, contract name, entry
@@ -54,6 +54,8 @@ class DeepCheck:
             self._check_lease(index, body, payload)
         except Broken as found:
             self._bad = found.first_bad
+        except SterlingError as problem:  # Archived away, sealed without a key, in a newer form.
+            self.unjudged = self.unjudged or f"entry {index}: {problem.message}"
 
     def finish(self, connection: sqlite3.Connection, size: int) -> FirstBad | None:
         """The first bad place, with the derived tables of the same snapshot included."""
@@ -86,15 +88,11 @@ class DeepCheck:
 
     def _blob(self, index: int, address: str) -> bytes:
         try:
-            data = (self._blobs_root / address[:2] / address[2:]).read_bytes()
-        except FileNotFoundError:
+            return self._blobs.get(address)
+        except BlobAbsent:
             raise Broken(index, index, "integrity.blob-missing", f"blob {address} is missing") from None
-        except OSError as problem:
-            message = f"blob {address} cannot be read: {problem.strerror}"
-            raise Broken(index, index, "integrity.blob-altered", message) from problem
-        if address_of(data) != address:
-            raise Broken(index, index, "integrity.blob-altered", f"blob {address} is altered")
-        return data
+        except BlobAltered as problem:
+            raise Broken(index, index, "integrity.blob-altered", problem.message) from problem
 
     def _check_contract(self, index: int, name: str, document: Json) -> None:
         """The newest version must allow it, or an older one that was newest when it was written."""

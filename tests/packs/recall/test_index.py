@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sterling.kernel.home import Home, open_home
+from sterling.kernel.home import Home, init_home, open_home
 from sterling.packs.recall.ingest.ingest import ingest
 from sterling.packs.recall.search.index import IndexAltered, IndexBehind, check, open_index, rebuild
 
@@ -107,3 +107,16 @@ def test_a_title_can_be_looked_up(read_home: Home) -> None:
         rows = index.connection.execute("SELECT title FROM titles WHERE titles MATCH 'ledger'").fetchall()
 
     assert rows == [("Bill 7702 - Ledger",)]
+
+
+def test_the_index_of_an_encrypted_home_never_reaches_the_disk(tmp_path: Path, drawn_day: Path) -> None:
+    with init_home(tmp_path / "sealed", encrypt=True) as home:
+        ingest(drawn_day, home)
+        rebuild(home)
+
+        with open_index(home, catch_up=False) as index:
+            assert index.manifest().entries == home.ledger.size()
+            assert index.connection.execute("SELECT count(*) FROM frames").fetchone()[0] > 0
+        assert check(home).entries == home.ledger.size()
+
+    assert list((tmp_path / "sealed" / "index").iterdir()) == []

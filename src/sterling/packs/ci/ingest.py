@@ -105,8 +105,8 @@ def ingest_blobs(
     paths = set(listing)
     waiting: list[tuple[str, str, int]] = []
     for name, address in stored:
-        size = blobs.path(address).stat().st_size
-        with blobs.path(address).open("rb") as stream:
+        size = blobs.file(address).stat().st_size
+        with blobs.file(address).open("rb") as stream:
             if detect(stream.read(HEAD_BYTES)) == "junit":
                 waiting.append((name, address, size))
                 continue
@@ -118,7 +118,7 @@ def ingest_blobs(
         paths.update(reading.collectors)
     known = PathMap(paths)
     for name, address, size in waiting:
-        with blobs.path(address).open("rb") as stream:
+        with blobs.file(address).open("rb") as stream:
             reading = read_report(stream, known, runner=runner, root=root)
         readings.append((Pointer(name, address, reading.shape, size), reading))
     return reconcile(readings, end, runner=runner)

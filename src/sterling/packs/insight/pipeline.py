@@ -130,7 +130,7 @@ def analyze(home: Home, path: Path, options: Options, on_progress: OnProgress) -
         scratch = Path(folder)
         on_progress("read", 0, 1)
         source = home.blobs.put_file(path)
-        prepared = prepare(home.blobs.path(source), name, scratch, options.reading)
+        prepared = prepare(home.blobs.file(source), name, scratch, options.reading)
         stored = store(home, source, prepared.raw, prepared.normalized)
         on_progress("read", 1, 1)
         read_us = home.clock.boot_us() - started_us
@@ -225,7 +225,7 @@ class _Work:
     def _inputs(self, step: Step) -> Mapping[str, Json]:
         manifest = self.manifests[step.id]
         return {
-            "normalized": str(self.home.blobs.path(self.stored.normalized)),
+            "normalized": str(self.home.blobs.file(self.stored.normalized)),
             "rows": self.prepared.raw.rows,
             "columns": column_views(self.prepared.normalized),
             "journal": str(self.acceptance.journal_path(step.id)),

@@ -34,7 +34,7 @@ class Stored:
             "rejects": self.rejects,
             "exceptions": self.exceptions,
         }
-        return {view: home.blobs.path(address) for view, address in views.items()}
+        return {view: home.blobs.file(address) for view, address in views.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def store(home: Home, source: str, raw: RawTable, normalized: Normalized) -> Sto
     put = home.blobs.put_file
     return Stored(
         source=source,
-        size_bytes=home.blobs.path(source).stat().st_size,
+        size_bytes=home.blobs.file(source).stat().st_size,
         rejects=put(raw.rejects),
         raw=put(raw.path),
         normalized=put(normalized.path),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sterling.kernel.blobs import Blobs
+from sterling.kernel.blobs import open_blobs
 from sterling.kernel.canonical import Json
 from sterling.packs.recall.pixels.read import rebuild
 
@@ -23,7 +23,7 @@ def provide(inputs: Mapping[str, Json], names: tuple[str, ...]) -> dict[str, obj
 
 
 def _picture(inputs: Mapping[str, Json]) -> object:
-    blobs = Blobs(Path(inputs["blobs"]))
+    blobs = open_blobs(Path(inputs["blobs"]))
     return rebuild(str(inputs["manifest"]), str(inputs["frame_hash"]), blobs.get)
 
 

@@ -97,7 +97,7 @@ def answer(
     """
     moment = home.clock.wall_us() if now_us is None else now_us
     plan = of_phases("recall", _PHASES)
-    title = "ask " + " ".join(question.split())[:60]
+    title = "ask" if home.is_encrypted else "ask " + " ".join(question.split())[:60]
     with (
         open_run(home, pack="recall", plan=plan, origin="attended", title=title) as run,
         open_index(home) as index,

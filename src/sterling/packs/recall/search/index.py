@@ -1,9 +1,10 @@
 """The index of one home: what ingest, the drain and questions look things up in.
 
-It lies in `HOME/index/recall.db` and holds nothing that the records do not say;
-`catch_up` reads the records it has not seen, `rebuild` makes it anew beside the
-old one and swaps, `check` compares it with a fresh one row by row. An index that
-belongs to another history of the ledger is rebuilt, never patched.
+It lies in `HOME/index/recall.db`, or for an encrypted home in memory alone, and
+holds nothing that the records do not say; `catch_up` reads the records it has not
+seen, `rebuild` makes it anew beside the old one and swaps, `check` compares it
+with a fresh one row by row. An index that belongs to another history of the
+ledger is rebuilt, never patched.
 """
 
 from __future__ import annotations
@@ -128,6 +129,9 @@ def open_index(home: Home, *, catch_up: bool = True) -> Iterator[RecallIndex]:
 
     Errors: IndexBehind when it is absent, old or behind and cannot be written.
     """
+    if home.is_encrypted:
+        yield _in_memory(home)
+        return
     path = home.path / "index" / _FILE
     try:
         if not _fits(path, home):
@@ -159,6 +163,8 @@ def _make(path: Path, home: Home) -> None:
 
 def rebuild(home: Home) -> IndexManifest:
     """Make the index anew from the records, beside the old one, and swap it in whole."""
+    if home.is_encrypted:
+        return _in_memory(home).manifest()
     folder = home.path / "index"
     folder.mkdir(mode=0o700, exist_ok=True)
     fresh = folder / f".{_FILE}.{os.getpid()}.incoming"
@@ -235,6 +241,14 @@ def _create(path: Path | None) -> sqlite3.Connection:
     connection.execute("INSERT INTO meta VALUES ('version', ?)", (INDEX_VERSION,))
     _write_manifest(connection, IndexManifest(0, "", 0))
     return connection
+
+
+def _in_memory(home: Home) -> RecallIndex:
+    """The index of an encrypted home: made for each use, so that no word of a screen reaches the disk."""
+    index = RecallIndex(_create(None))
+    index.connection.execute("PRAGMA temp_store = MEMORY")
+    index.catch_up(home)
+    return index
 
 
 def _fits(path: Path, home: Home) -> bool:
