@@ -20,8 +20,12 @@ FUNCTION_LINES_MAX = 70
 # Where something may be unlinked, and why that is no deletion of evidence.
 DELETIONS = {
     "kernel/blobs.py": "incoming files, before they are evidence",
+<<<<<<< HEAD
     "kernel/spool.py": "an item after its commit, or one that never became whole",
     "kernel/turn.py": "requests that were claimed or withdrawn, sockets of dead processes",
+=======
+    "kernel/bundle.py": "an export that did not grow to its end",
+>>>>>>> b4bbaf8 (Give export, import and verify of bundles commands, and one answer from three verifiers)
     "kernel/home.py": "a home that did not come to be",
     "cli/tour/tamper.py": "attacks on a copy of a demo home",
     "packs/ci/baseline_file.py": "a file that did not grow to its end",

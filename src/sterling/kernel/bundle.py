@@ -166,7 +166,9 @@ def export_bundle(
     except OSError as problem:
         raise BundleNotWritten(f"expected to write {file}, found: {problem.strerror}") from problem
     named = ("sha256", "entries", "blobs", "withheld")
-    return Exported(file, origin=origin_of(home.id), key_file=key_file, **{name: made[name] for name in named})
+    return Exported(
+        file, origin=origin_of(home.id), key_file=key_file, **{name: made[name] for name in named}
+    )
 
 
 def read_redactions(sealed: bytes, key: bytes, origin: str) -> dict[str, str]:
@@ -374,9 +376,7 @@ def _selected(home: Home, selection: Selection, size: int) -> set[int]:
     return found | {0} | {entry.index for kind in _KEY_KINDS for entry in ledger.read(kind=kind)}
 
 
-def _entry_lines(
-    shelf: Shelf, gathered: _Gathered, indexes: list[int] | None, size: int
-) -> Iterator[bytes]:
+def _entry_lines(shelf: Shelf, gathered: _Gathered, indexes: list[int] | None, size: int) -> Iterator[bytes]:
     def node(level: int, position: int) -> bytes:
         return read_node(shelf.connection, level, position)
 

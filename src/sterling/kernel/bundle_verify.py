@@ -12,6 +12,7 @@ fails decides, and names the member and, where it can, the entry.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import mmap
@@ -42,7 +43,16 @@ from sterling.kernel.verify import NotALedger
 from sterling.kernel.verify_blobs import addresses_in, is_spilled
 from sterling.kernel.verify_log import Broken, parse_entry
 
-__all__ = ["BundleBad", "BundleVerification", "Bytes", "check_bundle", "is_bundle", "read_members", "verify_bundle"]
+__all__ = [
+    "BundleBad",
+    "BundleVerification",
+    "Bytes",
+    "check_bundle",
+    "is_bundle",
+    "map_bundle",
+    "read_members",
+    "verify_bundle",
+]
 
 Bytes = bytes | mmap.mmap
 Members = dict[str, tuple[int, int]]  # Where each begins, and its size.
@@ -56,6 +66,11 @@ _MEMBER = re.compile(
 )
 _ORIGIN = re.compile(r"sterling/[a-z0-9][a-z0-9-]{0,79}")
 _HEX_KEY = re.compile(r"[0-9a-f]{64}")
+_HINTS = {
+    "ok": "",
+    "broken": "Believe nothing in it. Ask for the file again: `sterling ledger export --help`.",
+    "cannot-judge": "Name the key you trust, as its home's `sterling ledger head` gave it: `--pin KEY`.",
+}
 _ROTATION_TAG = b"sterling/key-rotation/1\x00"
 
 
@@ -86,11 +101,16 @@ class BundleVerification:
     withheld: tuple[dict[str, str], ...]
     first_bad: BundleBad | None
 
+    @property
+    def hint(self) -> str:
+        """The next step; empty when it holds."""
+        return _HINTS[self.verdict]
+
     def as_json(self) -> dict[str, Json]:
         """The `verify.bundle` document."""
         fields = {name: getattr(self, name) for name in self.__slots__}
         bad = None if self.first_bad is None else asdict(self.first_bad)
-        return fields | {"first_bad": bad, "withheld": list(self.withheld)}
+        return fields | {"first_bad": bad, "withheld": list(self.withheld), "hint": self.hint}
 
 
 class _Bad(Exception):
@@ -116,13 +136,16 @@ def verify_bundle(path: Path, pin: str | None = None) -> BundleVerification:
     Errors: NotALedger for a file that cannot be read, VerifierInvalid for a bad pin.
     """
     trusted = None if pin is None else parse_verifier(pin)
+    return check_bundle(map_bundle(path), trusted)
+
+
+def map_bundle(path: Path) -> Bytes:
+    """The bytes of a file, read when they are looked at. Errors: NotALedger."""
     try:
         with path.open("rb") as file:
-            is_empty = not file.read(1)
-            data = b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as problem:
-        raise NotALedger(f"expected to read {path}, found: {problem.strerror}") from problem
-    return check_bundle(data, trusted)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if file.read(1) else b""
+    except (OSError, ValueError) as problem:
+        raise NotALedger(f"expected to read {path}, found: {problem}") from problem
 
 
 def check_bundle(data: Bytes, pin: Verifier | None) -> BundleVerification:
@@ -252,29 +275,33 @@ class _Check:
             raise _malformed(name, f"it is not of the format {FORMAT}, or names no origin")
         if not lists or not all(_is_texts(each, "id", "reason") for each in withheld):
             raise _malformed(name, "its lists are not of the right form")
-        if not _is_texts(selection, "by", "value") or selection["by"] not in ("all", "run", "record", "range"):
+        if not _is_texts(selection, "by", "value") or selection["by"] not in (
+            "all",
+            "run",
+            "record",
+            "range",
+        ):
             raise _malformed(name, "it does not say what was selected")
         self._check_members(manifest["members"])
         self.manifest = manifest
         self._known = {each["id"] for each in withheld}
 
     def _check_members(self, listed: list[Json]) -> None:
-        found = []
+        found: dict[str, Json] = {}
         for name, (start, size) in self.members.items():
-            if name != "manifest.json":
-                digest = hashlib.sha256()
-                for at in range(start, start + size, _PIECE_BYTES):
-                    digest.update(self.data[at : min(at + _PIECE_BYTES, start + size)])
-                found.append({"name": name, "sha256": digest.hexdigest(), "size_bytes": size})
-        if found != listed:
+            digest = hashlib.sha256()
+            for at in range(start, start + size, _PIECE_BYTES):
+                digest.update(self.data[at : min(at + _PIECE_BYTES, start + size)])
+            found[name] = {"name": name, "sha256": digest.hexdigest(), "size_bytes": size}
+        del found["manifest.json"]
+        if list(found.values()) != listed:
             theirs = {str(each.get("name")): each for each in listed if isinstance(each, dict)}
-            ours = {each["name"]: each for each in found}
-            differ = (each for each in sorted(ours.keys() | theirs) if ours.get(each) != theirs.get(each))
+            differ = (each for each in sorted({*found, *theirs}) if found.get(each) != theirs.get(each))
             raise _malformed(next(differ, "manifest.json"), "it is not what the manifest lists")
-        for each in found:
-            folder, _, address = each["name"].partition("/")
+        for name, each in found.items():
+            folder, _, address = name.partition("/")
             if folder in ("blobs", "copies") and address != each["sha256"]:
-                raise _malformed(each["name"], "its bytes do not hash to its name")
+                raise _malformed(name, "its bytes do not hash to its name")
 
     def _check_key(self) -> None:
         keys = self._json("keys.json", self._read("keys.json"))
@@ -291,64 +318,61 @@ class _Check:
     # Entries
 
     def _check_entry(self, line: dict[str, Json], newest: Checkpoint | None, sizes: set[Json]) -> None:
-        member, proof = "entries.jsonl", [] if self._is_whole else ["proof"]
         content = "body" if "body" in line else "withheld"
-        index, digest, previous, text = (line.get(each) for each in ("index", "hash", "previous", content))
-        if set(line) != {"hash", "index", "previous", content, *proof} or not all(
-            isinstance(each, str) for each in (digest, previous, text)
-        ):
-            raise _malformed(member, f"line {self.entries} has other fields")
+        fields = {"hash", "index", "previous", content} | (set() if newest is None else {"proof"})
+        texts = [line.get(each) for each in ("hash", "previous", content)]
+        if set(line) != fields or not all(isinstance(each, str) for each in texts):
+            raise _malformed("entries.jsonl", f"line {self.entries} has other fields")
+        index, (digest, previous, text) = line["index"], map(str, texts)
+        if newest is None and (type(index) is not int or index != self.entries):
+            raise _entry(self.entries, "chain-broken", f"expected index {self.entries}, found {index!r:.40}")
         before, head, _ = self._before
-        if self._is_whole and (type(index) is not int or index != self.entries):
-            at = self.entries
-            raise _Bad(member, at, at, "integrity.chain-broken", f"expected index {at}, found {index!r:.40}")
         if type(index) is not int or index <= before or (before < 0 and index != 0):
-            raise _malformed(member, f"line {self.entries} is out of order, or entry 0 is missing")
+            raise _malformed("entries.jsonl", f"line {self.entries} is out of order, or entry 0 is missing")
         data = text.encode("utf-8") if content == "body" else None
-        follows = index == before + 1
-        self._check_hash(index, digest, previous, head if follows else None, data)
-        at_us = self._check_body(index, data) if data is not None else self._check_withheld(index)
-        self._before = (index, digest, at_us)
+        self._check_hash(index, digest, previous, head if index == before + 1 else previous, data)
+        if data is None and f"entry:{index}" not in self._known:
+            raise _malformed("entries.jsonl", f"entry {index} is withheld, and the manifest does not say so")
+        self._before = (index, digest, None if data is None else self._check_body(index, data))
         leaf = merkle.leaf_hash(bytes.fromhex(digest))
         if newest is not None:
             self._check_proof(index, leaf, line["proof"], newest)
         else:
-            for level, _, node in merkle.grow(index, leaf, lambda level, _: self._frontier[level]):
+            for level, _, node in merkle.grow(index, leaf, self._full):
                 self._frontier[level] = node
             if index + 1 in sizes:
-                self._roots[index + 1] = merkle.root(index + 1, lambda level, _: self._frontier[level])
+                self._roots[index + 1] = merkle.root(index + 1, self._full)
         self.entries += 1
 
-    def _check_hash(
-        self, index: int, digest: str, previous: str, head: str | None, data: bytes | None
-    ) -> None:
-        given = previous if head is None else head
-        if not is_address(given) or not is_address(digest):
-            raise _altered(index, "a hash is not 64 hex digits")
-        sealed = digest if data is None else seal(index, bytes.fromhex(given), data).hash.hex()
-        if head is not None and previous != head and (data is None or sealed != digest):
-            message = "its previous hash is not the hash of the entry before it"
-            raise _Bad("entries.jsonl", index, index, "integrity.chain-broken", message)
-        if given != previous or sealed != digest:
-            raise _altered(index, "its bytes do not give its hash")
+    def _full(self, level: int, _: int) -> bytes:
+        """The newest full subtree of a level; no other is ever asked for."""
+        return self._frontier[level]
 
-    def _check_withheld(self, index: int) -> None:
-        if f"entry:{index}" not in self._known:
-            raise _malformed("entries.jsonl", f"entry {index} is withheld, and the manifest does not say so")
+    def _check_hash(self, index: int, digest: str, previous: str, head: str, data: bytes | None) -> None:
+        if not is_address(head) or not is_address(digest):
+            raise _entry(index, "entry-altered", "a hash is not 64 hex digits")
+        fits = data is not None and seal(index, bytes.fromhex(head), data).hash.hex() == digest
+        if previous != head and not fits:
+            raise _entry(index, "chain-broken", "its previous hash is not the hash of the entry before it")
+        if previous != head or (data is not None and not fits):
+            raise _entry(index, "entry-altered", "its bytes do not give its hash")
 
     def _check_body(self, index: int, data: bytes) -> int:
         """Its form and time, and what it names; gives its time."""
         try:
             body = parse_entry(index, data)
         except Broken as found:
-            raise _altered(index, found.first_bad.message) from found
+            raise _entry(index, "entry-altered", found.first_bad.message) from found
         kind, payload, at_us = body["kind"], body["payload"], body["at_us"]
         last, _, before_us = self._before
         if last == index - 1 and before_us is not None and at_us < before_us:
             stepped = {"before_us": before_us, "after_us": at_us}
             if kind != "clock.stepped" or payload != stepped:
-                message = f"time falls from {before_us} to {at_us} and no clock.stepped says so"
-                raise _Bad("entries.jsonl", index, index, "integrity.time-unexplained", message)
+                raise _entry(
+                    index,
+                    "time-unexplained",
+                    f"time falls from {before_us} to {at_us} and no clock.stepped says so",
+                )
         if index == 0:
             self._check_created(kind, payload)
         elif kind in ("key.rotated", "key.revoked"):
@@ -366,11 +390,9 @@ class _Check:
     def _check_created(self, kind: str, payload: Json) -> None:
         home_id = self.manifest["origin"].partition("/")[2]
         if kind != "home.created" or not isinstance(payload, dict) or payload.get("home_id") != home_id:
-            message = "the first entry does not create the home that the bundle is of"
-            raise _Bad("entries.jsonl", 0, 0, "integrity.forked", message)
+            raise _entry(0, "forked", "the first entry does not create the home that the bundle is of")
         if payload.get("key") != fingerprint_of(self._keys[0][1]):
-            message = "the home began with another key"
-            raise _Bad("entries.jsonl", 0, 0, "integrity.key-unknown", message)
+            raise _entry(0, "key-unknown", "the home began with another key")
 
     def _check_rotation(self, index: int, kind: str, payload: Json) -> None:
         """Follow a change of the key that signs checkpoints; old and new must both have signed it."""
@@ -378,13 +400,11 @@ class _Check:
             return
         at = payload.get("from_index")
         if type(at) is not int or not 0 <= at <= index:
-            raise _Bad("entries.jsonl", index, index, "integrity.key-unknown", "it changes a key at no entry")
+            raise _entry(index, "key-unknown", "it changes a key at no entry")
         if kind == "key.revoked":
             key = bytes.fromhex(payload["key"]) if is_address(payload.get("key")) else b""
             self._revoked[key] = min(at, self._revoked.get(key, at))
             return
-        import base64
-
         try:
             signed = {name: payload[name] for name in ("purpose", "old", "new", "from_index")}
             signed["home_id"] = self.manifest["origin"].partition("/")[2]
@@ -393,11 +413,9 @@ class _Check:
                 signature = base64.b64decode(payload[name], validate=True)
                 verify_signature(key, signature, _ROTATION_TAG + canonical_bytes(signed))
         except (SterlingError, LookupError, TypeError, ValueError) as problem:
-            message = "a change of keys is not signed by both"
-            raise _Bad("entries.jsonl", index, index, "integrity.key-unknown", message) from problem
+            raise _entry(index, "key-unknown", "a change of keys is not signed by both") from problem
         if old != self._keys[-1][1] or at < self._keys[-1][0]:
-            message = "a change of keys does not start from the key before it"
-            raise _Bad("entries.jsonl", index, index, "integrity.key-unknown", message)
+            raise _entry(index, "key-unknown", "a change of keys does not start from the key before it")
         self._keys.append((at, new))
 
     # Checkpoints and proofs
@@ -411,16 +429,15 @@ class _Check:
         try:
             return note_checkpoint(str(checkpoints[-1].get("note")))
         except SterlingError as problem:
-            raise _Bad(
-                "checkpoints.jsonl", 0, None, "integrity.root-mismatch", problem.message
-            ) from problem
+            raise _Bad("checkpoints.jsonl", 0, None, "integrity.root-mismatch", problem.message) from problem
 
     def _check_proof(self, index: int, leaf: bytes, proof: Json, newest: Checkpoint) -> None:
         try:
             merkle.verify_inclusion(index, newest.size, leaf, _hashes(proof), newest.root)
         except (ProofInvalid, ProofRange, ValueError, TypeError) as problem:
-            message = f"its proof does not lead to the checkpoint of size {newest.size}"
-            raise _Bad("entries.jsonl", index, index, "integrity.proof-invalid", message) from problem
+            raise _entry(
+                index, "proof-invalid", f"its proof does not lead to the checkpoint of size {newest.size}"
+            ) from problem
 
     def _check_checkpoints(self, lines: list[dict[str, Json]], newest: Checkpoint | None) -> None:
         fields = {"note", "size"} if newest is None else {"consistency", "note", "size"}
@@ -502,8 +519,8 @@ def _malformed(member: str, message: str) -> _Bad:
     return _Bad(member, None, None, "bundle.malformed", message)
 
 
-def _altered(index: int, message: str) -> _Bad:
-    return _Bad("entries.jsonl", index, index, "integrity.entry-altered", message)
+def _entry(index: int, code: str, message: str) -> _Bad:
+    return _Bad("entries.jsonl", index, index, f"integrity.{code}", message)
 
 
 def _checkpoint(low: int, high: int | None, code: str, message: str) -> _Bad:
@@ -512,7 +529,9 @@ def _checkpoint(low: int, high: int | None, code: str, message: str) -> _Bad:
 
 def _is_texts(value: Json, *names: str) -> bool:
     return (
-        isinstance(value, dict) and set(value) == set(names) and all(type(each) is str for each in value.values())
+        isinstance(value, dict)
+        and set(value) == set(names)
+        and all(type(each) is str for each in value.values())
     )
 
 

@@ -668,7 +668,9 @@ def proved_roots(old: int, new: int, whole: bytes | None, nodes: list[bytes]) ->
 
 
 def hashes(value: Any) -> list[bytes]:
-    if not isinstance(value, list) or not all(isinstance(each, str) and HEX64.fullmatch(each) for each in value):
+    if not isinstance(value, list) or not all(
+        isinstance(each, str) and HEX64.fullmatch(each) for each in value
+    ):
         raise ValueError("no list of hashes")
     return [bytes.fromhex(each) for each in value]
 
@@ -840,9 +842,9 @@ class Bundle:
             raise self.bad(index, "entry-altered", str(problem)) from problem
         kind, payload, at_us = body["kind"], body["payload"], int(body["at_us"])
         before_us = self.last[2] if self.last[0] == index - 1 else None
-        if before_us is not None and at_us < before_us:
-            if (kind, payload) != ("clock.stepped", {"before_us": before_us, "after_us": at_us}):
-                raise self.bad(index, "time-unexplained", "time falls and no clock.stepped says so")
+        stepped = ("clock.stepped", {"before_us": before_us, "after_us": at_us})
+        if before_us is not None and at_us < before_us and (kind, payload) != stepped:
+            raise self.bad(index, "time-unexplained", "time falls and no clock.stepped says so")
         told = payload if isinstance(payload, dict) else {}
         if index == 0:
             if kind != "home.created" or f"sterling/{told.get('home_id')}" != self.manifest["origin"]:
@@ -904,7 +906,9 @@ class Bundle:
             raise BadMember("checkpoints.jsonl", "a line with other fields")
 
         def bad(code: str, message: str, *, is_open: bool = False) -> BadMember:
-            return BadMember("checkpoints.jsonl", message, code, good, None if is_open else int(str(size)) - 1)
+            return BadMember(
+                "checkpoints.jsonl", message, code, good, None if is_open else int(str(size)) - 1
+            )
 
         if type(size) is not int or size <= good:
             raise bad("checkpoint-order", "sizes do not rise", is_open=True)
@@ -966,6 +970,11 @@ def verify_bundle(path: Path, pin: str | None = None) -> Answer:
     with path.open("rb") as file:
         is_empty = not file.read(1)
         data = b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return verify_bytes(data, trusted)
+
+
+def verify_bytes(data: Any, trusted: Key | None) -> Answer:
+    """The verdict on the bytes of a bundle."""
     bundle, place, doubt = Bundle(data, trusted), None, ""
     try:
         bundle.check()
