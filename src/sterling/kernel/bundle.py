@@ -302,6 +302,7 @@ class _Gathered:
     copies: dict[str, bytes] = field(default_factory=dict)
     copies_of: dict[str, str] = field(default_factory=dict)
     _blobs: set[str] = field(default_factory=set)
+    _hidden: set[str] = field(default_factory=set)  # What only withheld bytes name.
     _documents: set[str] = field(default_factory=set)
     _records: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))  # Put and named.
 
@@ -317,6 +318,7 @@ class _Gathered:
         if self._redact(f"entry:{index}", data) is None:
             if record:
                 self.withheld[record] = "redacted"
+            self._hidden.update(addresses_in(payload))
             return self.withheld[f"entry:{index}"]
         self.contracts.add(kind)
         if is_record:
@@ -333,11 +335,14 @@ class _Gathered:
         put, wanted = self._records
         self.withheld = dict.fromkeys(wanted - put, "record.absent") | self.withheld
         for address in sorted(self._documents):
+            data = self.blob(address)
             try:
-                document = json.loads(self.blob(address) or b"null")
-            except (ValueError, RecursionError):
+                inner = set(addresses_in(json.loads(self.shelf.blobs.get(address) if data is None else data)))
+            except (SterlingError, ValueError, RecursionError):
                 continue  # No document of ours: it names nothing.
-            self._blobs.update(addresses_in(document))
+            (self._hidden if data is None else self._blobs).update(inner)
+        hidden = dict.fromkeys(self._hidden - self._blobs, "named-by-withheld")
+        self.withheld = hidden | self.withheld
         return sorted(self._blobs)
 
     def blob(self, address: str) -> bytes | None:
