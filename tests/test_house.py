@@ -15,17 +15,18 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 BENCH = sorted((ROOT / "bench").glob("*.py"))
 
 FILE_LINES_MAX = 600
+# Files that may be longer, and why.
+LONG_FILES = {
+    "src/sterling/kernel/standalone_verify.py": (1300, "one file by design: somebody carries it away alone"),
+}
 FUNCTION_LINES_MAX = 70
 
 # Where something may be unlinked, and why that is no deletion of evidence.
 DELETIONS = {
     "kernel/blobs.py": "incoming files, before they are evidence",
-<<<<<<< HEAD
     "kernel/spool.py": "an item after its commit, or one that never became whole",
     "kernel/turn.py": "requests that were claimed or withdrawn, sockets of dead processes",
-=======
     "kernel/bundle.py": "an export that did not grow to its end",
->>>>>>> b4bbaf8 (Give export, import and verify of bundles commands, and one answer from three verifiers)
     "kernel/home.py": "a home that did not come to be",
     "cli/tour/tamper.py": "attacks on a copy of a demo home",
     "packs/ci/baseline_file.py": "a file that did not grow to its end",
@@ -68,7 +69,8 @@ def test_no_file_and_no_function_outgrows_one_concern(path: Path) -> None:
         and (node.end_lineno or 0) - node.lineno + 1 > FUNCTION_LINES_MAX
     ]
 
-    assert lines <= FILE_LINES_MAX
+    most, _ = LONG_FILES.get(path.relative_to(ROOT).as_posix(), (FILE_LINES_MAX, ""))
+    assert lines <= most
     assert long == []
 
 

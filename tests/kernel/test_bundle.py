@@ -219,7 +219,7 @@ def test_a_redacted_bundle_holds_no_secret_and_still_proves_the_originals(home: 
     (found,) = ask([data], pin_of(home))
     reasons = {each["id"]: each["reason"] for each in made.withheld}
 
-    assert SECRET not in data and b"4111" not in data and b"other pixels" not in data
+    assert SECRET not in data and b"1111 1111" not in data and b"other pixels" not in data
     assert (found["exit"], found["entries"], found["size"]) == (0, home.ledger.size(), home.ledger.size())
     assert reasons[address_of(b"pixels of " + SECRET)] == "redacted"
     assert reasons[address_of(b"unreadable pixels")] == "left-out"

@@ -151,8 +151,9 @@ def export_bundle(
     """
     size = note_checkpoint(home.ledger.checkpoint()).size
     indexes = None if selection.by == "all" else closure(home, _selected(home, selection, size), size)
-    first = next(iter(home.ledger.read(kind="key.rotated")), None)
-    public = bytes.fromhex(first.payload["old"]) if first else load_public_key(home.path / "keys", "ledger")
+    changes = (entry.payload for entry in home.ledger.read(kind="key.rotated"))
+    first = next((each["old"] for each in changes if each["purpose"] == "ledger"), None)
+    public = bytes.fromhex(first) if first else load_public_key(home.path / "keys", "ledger")
     verifier = "" if public is None else verifier_text(origin_of(home.id), public)
     shelf = Shelf(home.ledger.connection(), home.id, verifier, home.blobs, home.contracts)
     key = b"" if redactor is None else AESGCM.generate_key(256)

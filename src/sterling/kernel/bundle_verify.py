@@ -65,7 +65,6 @@ _MEMBER = re.compile(
     r"|copies/[0-9a-f]{64}|entries\.jsonl|keys\.json|manifest\.json"
 )
 _ORIGIN = re.compile(r"sterling/[a-z0-9][a-z0-9-]{0,79}")
-_HEX_KEY = re.compile(r"[0-9a-f]{64}")
 _HINTS = {
     "ok": "",
     "broken": "Believe nothing in it. Ask for the file again: `sterling ledger export --help`.",
@@ -212,7 +211,6 @@ class _Check:
     _documents: dict[str, int] = field(default_factory=dict)
     _contracts: set[str] = field(default_factory=set)
     _keys: list[tuple[int, bytes]] = field(default_factory=list)  # From which size on, and the key.
-    _revoked: dict[bytes, int] = field(default_factory=dict)
     _before: tuple[int, str, int | None] = (-1, GENESIS.hex(), None)  # Index, hash and time.
     _frontier: dict[int, bytes] = field(default_factory=dict)
     _roots: dict[int, bytes] = field(default_factory=dict)
@@ -232,6 +230,10 @@ class _Check:
     @property
     def _is_whole(self) -> bool:
         return bool(self.manifest["selection"]["by"] == "all")
+
+    @property
+    def _home_id(self) -> str:
+        return str(self.manifest["origin"]).partition("/")[2]
 
     # The file
 
@@ -388,8 +390,7 @@ class _Check:
         return int(at_us)
 
     def _check_created(self, kind: str, payload: Json) -> None:
-        home_id = self.manifest["origin"].partition("/")[2]
-        if kind != "home.created" or not isinstance(payload, dict) or payload.get("home_id") != home_id:
+        if kind != "home.created" or not isinstance(payload, dict) or payload.get("home_id") != self._home_id:
             raise _entry(0, "forked", "the first entry does not create the home that the bundle is of")
         if payload.get("key") != fingerprint_of(self._keys[0][1]):
             raise _entry(0, "key-unknown", "the home began with another key")
@@ -398,25 +399,24 @@ class _Check:
         """Follow a change of the key that signs checkpoints; old and new must both have signed it."""
         if not isinstance(payload, dict) or payload.get("purpose") != "ledger":
             return
-        at = payload.get("from_index")
-        if type(at) is not int or not 0 <= at <= index:
-            raise _entry(index, "key-unknown", "it changes a key at no entry")
+        known = [key.hex() for _, key in self._keys]
         if kind == "key.revoked":
-            key = bytes.fromhex(payload["key"]) if is_address(payload.get("key")) else b""
-            self._revoked[key] = min(at, self._revoked.get(key, at))
+            if payload.get("key") == known[-1]:
+                raise _entry(index, "key-unknown", "it revokes the key in force")
             return
         try:
             signed = {name: payload[name] for name in ("purpose", "old", "new", "from_index")}
-            signed["home_id"] = self.manifest["origin"].partition("/")[2]
-            old, new = bytes.fromhex(payload["old"]), bytes.fromhex(payload["new"])
-            for key, name in ((old, "by_old"), (new, "by_new")):
+            message = _ROTATION_TAG + canonical_bytes(signed | {"home_id": self._home_id})
+            for key, name in (("old", "by_old"), ("new", "by_new")):
                 signature = base64.b64decode(payload[name], validate=True)
-                verify_signature(key, signature, _ROTATION_TAG + canonical_bytes(signed))
+                verify_signature(bytes.fromhex(payload[key]), signature, message)
         except (SterlingError, LookupError, TypeError, ValueError) as problem:
             raise _entry(index, "key-unknown", "a change of keys is not signed by both") from problem
-        if old != self._keys[-1][1] or at < self._keys[-1][0]:
-            raise _entry(index, "key-unknown", "a change of keys does not start from the key before it")
-        self._keys.append((at, new))
+        if payload["old"] != known[-1] or payload["new"] in known or payload["from_index"] != index:
+            raise _entry(
+                index, "key-unknown", "a change of keys does not lead from the key in force to a new one"
+            )
+        self._keys.append((index, bytes.fromhex(payload["new"])))
 
     # Checkpoints and proofs
 
@@ -470,8 +470,6 @@ class _Check:
             raise _checkpoint(good, size - 1, "key-unknown", problem.message) from problem
         except SterlingError as problem:
             raise _checkpoint(good, size - 1, "root-mismatch", problem.message) from problem
-        if size > self._revoked.get(key, size):
-            raise _checkpoint(good, size - 1, "key-unknown", "the key that signed it was revoked")
         if checkpoint.size != size:
             message = f"the checkpoint listed for size {size} speaks of size {checkpoint.size}"
             raise _checkpoint(good, size - 1, "checkpoint-order", message)

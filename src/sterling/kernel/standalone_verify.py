@@ -176,11 +176,8 @@ class Note:
     def signed_by(self, key: Key) -> bool:
         """Whether a line claims this key; ValueError when a claim is false."""
         claims = [line[2] for line in self.signatures if line[:2] == (key.name, key.id)]
-        for signature in claims if CAN_CHECK_SIGNATURES else []:
-            try:
-                Ed25519PublicKey.from_public_bytes(key.public).verify(signature, self.message)
-            except InvalidSignature as problem:
-                raise ValueError("the signature is not of this key") from problem
+        for signature in claims:
+            check_signature(key.public, signature, self.message)
         return bool(claims)
 
 
@@ -199,6 +196,15 @@ class Key:
         if not KEY_NAME.fullmatch(name) or typed[0] != 1 or cls(name, typed[1:]).id.hex() != identity:
             raise ValueError("no verifier string, or its id does not fit its key")
         return cls(name, typed[1:])
+
+
+def check_signature(public: bytes, signature: bytes, message: bytes) -> None:
+    """ValueError when it is not of this key; without `cryptography` anything passes, and costs exit 0."""
+    if CAN_CHECK_SIGNATURES:
+        try:
+            Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+        except InvalidSignature as problem:
+            raise ValueError("the signature is not of this key") from problem
 
 
 def exact_base64(text: str, length: int) -> bytes:
@@ -688,7 +694,6 @@ class Bundle:
         self.manifest: dict[str, Any] = {}
         self.size = self.entries = 0
         self.keys: list[tuple[int, bytes]] = []
-        self.revoked: dict[str, int] = {}
         self.last: tuple[int, str, int | None] = (-1, bytes(32).hex(), None)
         self.tree, self.roots = Tree(), dict[int, bytes]()
         self.known, self.contracts = set[str](), set[str]()
@@ -874,30 +879,24 @@ class Bundle:
             self.documents.setdefault(told["blob"], index)
 
     def check_rotation(self, index: int, kind: str, told: dict[str, Any]) -> None:
-        since = told.get("from_index")
-        if type(since) is not int or not 0 <= since <= index:
-            raise self.bad(index, "key-unknown", "a change of keys at no entry")
+        known = [key.hex() for _, key in self.keys]
         if kind == "key.revoked":
-            name = str(told.get("key"))
-            self.revoked[name] = min(since, self.revoked.get(name, since))
+            if told.get("key") == known[-1]:
+                raise self.bad(index, "key-unknown", "the key in force is revoked")
             return
         try:
             signed = {name: told[name] for name in ("purpose", "old", "new", "from_index")}
             signed["home_id"] = self.manifest["origin"].partition("/")[2]
             message = b"sterling/key-rotation/1\0" + canonical(signed).encode("utf-8")
-            for name, by in (("old", "by_old"), ("new", "by_new")):
-                signature, key = exact_base64(told[by], 64), hashes([told[name]])[0]
-                if CAN_CHECK_SIGNATURES:
-                    Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+            for name in ("old", "new"):
+                check_signature(hashes([told[name]])[0], exact_base64(told["by_" + name], 64), message)
         except (ValueError, KeyError, TypeError) as problem:
             raise self.bad(index, "key-unknown", "a change of keys not signed by both") from problem
-        except Exception as problem:
-            if type(problem).__name__ != "InvalidSignature":
-                raise
-            raise self.bad(index, "key-unknown", "a change of keys not signed by both") from problem
-        if told["old"] != self.keys[-1][1].hex() or since < self.keys[-1][0]:
-            raise self.bad(index, "key-unknown", "a change from another key")
-        self.keys.append((since, bytes.fromhex(told["new"])))
+        if told["old"] != known[-1] or told["new"] in known or told["from_index"] != index:
+            raise self.bad(
+                index, "key-unknown", "a change that does not lead from the key in force to a new one"
+            )
+        self.keys.append((index, bytes.fromhex(told["new"])))
 
     def check_note(self, line: dict[str, Any], newest: Note | None) -> None:
         size, good = line.get("size"), self.size
@@ -918,8 +917,8 @@ class Bundle:
             known = note.signed_by(Key(self.manifest["origin"], public))
         except ValueError as problem:
             raise bad("root-mismatch", str(problem)) from problem
-        if not known or size > self.revoked.get(public.hex(), size):
-            raise bad("key-unknown", "signed by another key, or by one that was revoked")
+        if not known:
+            raise bad("key-unknown", "signed by another key")
         if note.size != size:
             raise bad("checkpoint-order", f"it speaks of size {note.size}")
         if note.origin != self.manifest["origin"]:
