@@ -202,6 +202,22 @@ def test_a_blob_that_cannot_be_given_is_listed_with_its_reason(home: Home, tmp_p
     assert ask([made.file.read_bytes()], pin_of(home))[0]["withheld"] == [dict(made.withheld[0])]
 
 
+def test_what_is_written_meanwhile_stays_out(home: Home, tmp_path: Path) -> None:
+    def meanwhile(data: bytes) -> bytes:
+        batch = Batch()
+        batch.append("process.ended", {"command": "tool", "exit": 0})
+        home.ledger.commit(batch)
+        home.ledger.checkpoint()
+        return data
+
+    for selection in (Selection(), Selection("run", "run-b")):
+        size = home.ledger.size()
+        made = export_bundle(home, selection, tmp_path / f"{size}.tar", redactor=meanwhile)
+        (found,) = ask([made.file.read_bytes()], pin_of(home))
+
+        assert (found["exit"], found["size"]) == (0, size) and home.ledger.size() > size
+
+
 # Copies that may leave
 
 
@@ -285,8 +301,7 @@ def test_a_foreign_entry_is_named_by_origin_and_id(home: Home, receiver: Home, t
     origin = origin_of(home.id)
 
     for id in (str(record.index), record.payload["id"]):
-        line = read_imported(receiver, f"import:{origin}:{id}")
-        assert line["body"].encode() == record.body and line["hash"] == record.hash.hex()
+        assert read_imported(receiver, f"import:{origin}:{id}") == record
     for wrong in (
         f"import:{origin}:900",
         "import:sterling/home-other:1",
@@ -350,6 +365,17 @@ def test_the_commands_export_verify_and_import(console: Console, home: Home, tmp
     assert console.json(3, "ledger", "import", file)["error"]["code"] == "bundle.unverified"
     assert console.json(0, "ledger", "import", file, "--unpinned")["verdict"] == "cannot-judge"
     assert console.json(0, "ledger", "import", file, "--pin", pin)["verdict"] == "ok"
+
+
+def test_a_foreign_entry_can_be_shown(console: Console, home: Home, tmp_path: Path) -> None:
+    file, record = tmp_path / "all.tar", next(home.ledger.read(kind="record.put"))
+    assert console.run("ledger", "export", "--all", "-o", file) == 0
+    assert console.run("ledger", "import", file, "--unpinned") == 0
+
+    shown = console.json(0, "ledger", "show", f"import:{origin_of(home.id)}:{record.payload['id']}")
+
+    assert [entry["hash"] for entry in shown["entries"]] == [record.hash.hex()]
+    assert console.run("ledger", "show", "import:sterling/home-other:1") == 2
 
 
 def test_a_broken_bundle_is_exit_three_with_its_member_named(console: Console, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def head(*, face: Face) -> None:
 
 
 @command.command("show")
-@click.argument("target", required=False, metavar="[INDEX|RECORD]")
+@click.argument("target", required=False, metavar="[INDEX|RECORD|import:ORIGIN:ID]")
 @click.option("--kind", help="Only entries of this kind.")
 @click.option("--run", help="Only entries of this run.")
 @click.option("--subject", help="Only entries about this.")
@@ -81,7 +81,7 @@ def show(
     """One entry in full, or the newest entries that match."""
     with face.open_home(read_only=True) as home:
         if target is not None:
-            found = [_entry(home, target)]
+            found = [_foreign(home, target) if target.startswith("import:") else _entry(home, target)]
         else:
             after = -1 if kind or run or subject else home.ledger.size() - 1 - limit
             found = list(
@@ -155,6 +155,13 @@ def prove(target: str, *, face: Face) -> None:
     face.present(
         result, contract="ledger.prove@2.0", text="\n".join([*lines, "", str(note).removesuffix("\n")])
     )
+
+
+def _foreign(home: Home, target: str) -> StoredEntry:
+    """The entry of another log, out of a bundle that was imported."""
+    from sterling.kernel.bundle_import import read_imported
+
+    return read_imported(home, target)
 
 
 def _entry(home: Home, target: str) -> StoredEntry:

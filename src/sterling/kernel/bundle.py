@@ -216,7 +216,10 @@ def write_bundle(
     redactor: Redactor | None = None,
     key: bytes = b"",
 ) -> dict[str, Json]:
-    """Write these entries (None: all, as they stand) with everything they need; nothing is verified."""
+    """Write these entries (None: all) with everything they need, as it stands; nothing is verified.
+
+    What lies beyond `size` came while this was written and is left out; with -1 nothing is.
+    """
     tar, gathered = _Tar(file), _Gathered(shelf, redactor)
     with tempfile.TemporaryFile() as lines:
         entries = 0
@@ -229,7 +232,7 @@ def write_bundle(
             if data is not None:
                 tar.add(f"blobs/{address}", [data], len(data))
                 blobs += 1
-        notes = b"".join(_checkpoint_lines(shelf, indexes))
+        notes = b"".join(_checkpoint_lines(shelf, indexes, size))
         tar.add("checkpoints.jsonl", [notes], len(notes))
         for contract in shelf.contracts:
             if contract.name in gathered.contracts:
@@ -402,20 +405,18 @@ def _entry_lines(shelf: Shelf, gathered: _Gathered, indexes: list[int] | None, s
             yield canonical_bytes(line, floats=True) + b"\n"
 
 
-def _checkpoint_lines(shelf: Shelf, indexes: list[int] | None) -> Iterator[bytes]:
+def _checkpoint_lines(shelf: Shelf, indexes: list[int] | None, size: int) -> Iterator[bytes]:
     """All checkpoints with all entries; else the first that covers the selection, and the newest."""
     rows = shelf.connection.execute("SELECT size, note FROM checkpoints ORDER BY size").fetchall()
-    if indexes is None:
-        for size, note in rows:
-            line = {"note": note if isinstance(note, str) else "", "size": size}
-            yield canonical_bytes(line, floats=True) + b"\n"
-        return
-    newest = rows[-1][0]
-    covering = next(row for row in rows if row[0] > indexes[-1])
-    for size, note in dict([covering, rows[-1]]).items():
-        nodes = merkle.consistency(size, newest, lambda level, at: read_node(shelf.connection, level, at))
-        line = {"consistency": [each.hex() for each in nodes], "note": note, "size": size}
-        yield canonical_bytes(line) + b"\n"
+    rows = [row for row in rows if size < 0 or row[0] <= size]  # Others came while this was written.
+    if indexes is not None:
+        rows = sorted({next(row for row in rows if row[0] > indexes[-1]), rows[-1]})
+    for old, note in rows:
+        line = {"note": note if isinstance(note, str) else "", "size": old}
+        if indexes is not None:
+            nodes = merkle.consistency(old, size, lambda level, at: read_node(shelf.connection, level, at))
+            line["consistency"] = [each.hex() for each in nodes]
+        yield canonical_bytes(line, floats=True) + b"\n"
 
 
 def _seal_map(copies_of: dict[str, str], key: bytes, origin: str) -> bytes:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sterling.kernel.batch import Batch
+from sterling.kernel.batch import Actor, Batch
 from sterling.kernel.bundle import BundleTooLarge
 from sterling.kernel.bundle_verify import BundleVerification, check_bundle, map_bundle, read_members
 from sterling.kernel.canonical import Json
 from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
 from sterling.kernel.home import Home
+from sterling.kernel.ledger import StoredEntry
 from sterling.kernel.signing import parse_verifier
 
 __all__ = [
@@ -101,20 +102,36 @@ def import_bundle(home: Home, file: Path, *, pin: str | None = None, unpinned: b
     return Imported(found, address, home.ledger.commit(batch).first)
 
 
-def read_imported(home: Home, name: str) -> dict[str, Json]:
-    """The line of a foreign entry, out of the newest bundle that holds it: `import:<origin>:<id>`.
+def read_imported(home: Home, name: str) -> StoredEntry:
+    """A foreign entry, out of the newest bundle that holds its body: `import:<origin>:<id>`.
 
     Errors: ImportAbsent, BlobAltered, BlobAbsent.
     """
     origin, _, id = name.removeprefix("import:").rpartition(":")
-    for entry in reversed(list(home.ledger.read(subject=f"import:{origin}"))):
-        data = home.blobs.get(entry.payload["blob"])
+    for imported in reversed(list(home.ledger.read(subject=f"import:{origin}"))):
+        data = home.blobs.get(imported.payload["blob"])
         start, size = read_members(data)["entries.jsonl"]
         for raw in data[start : start + size].splitlines():
-            line: dict[str, Json] = json.loads(raw)
-            if str(line["index"]) == id or (id.startswith("r-") and _record_of(line) == id):
-                return line
+            line = json.loads(raw)
+            body = json.loads(line.get("body", "null"))
+            is_record = body is not None and body["kind"] == "record.put"
+            if body is not None and (str(line["index"]) == id or (is_record and body["subject"] == id)):
+                return _foreign(line, body)
     raise ImportAbsent(f"expected an imported entry {name}, found none", name=name)
+
+
+def _foreign(line: dict[str, Json], body: dict[str, Json]) -> StoredEntry:
+    return StoredEntry(
+        index=line["index"],
+        hash=bytes.fromhex(line["hash"]),
+        previous=bytes.fromhex(line["previous"]),
+        body=line["body"].encode("utf-8"),
+        actor=Actor(str(body["actor"].get("type")), str(body["actor"].get("id"))),
+        kind=body["kind"],
+        at_us=body["at_us"],
+        payload=body["payload"],
+        **{name: body.get(name, "") for name in ("contract", "subject", "run", "step")},
+    )
 
 
 def _require(found: BundleVerification, *, unpinned: bool) -> None:
@@ -128,8 +145,3 @@ def _require(found: BundleVerification, *, unpinned: bool) -> None:
     if bad.code == BundleTooLarge.code:
         raise BundleTooLarge(message, **details)
     raise (BundleMalformed if bad.code == BundleMalformed.code else BundleUnverified)(message, **details)
-
-
-def _record_of(line: dict[str, Json]) -> str:
-    body = json.loads(line.get("body", "{}"))
-    return str(body["payload"].get("id", "")) if body.get("kind") == "record.put" else ""

@@ -122,10 +122,13 @@ class _Bad(Exception):
 
 def is_bundle(path: Path) -> bool:
     """Whether this file is or claims to be a bundle, whole or not."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return path.suffix == ".tar" or file.read(BLOCK_BYTES)[257:262] == b"ustar"
+    try:
+        if not path.is_file() or path.suffix == ".tar":
+            return path.is_file()
+        with path.open("rb") as file:
+            return file.read(BLOCK_BYTES)[257:262] == b"ustar"
+    except OSError:
+        return False  # Whatever it is, it cannot be read; verifying it as a home says so.
 
 
 def verify_bundle(path: Path, pin: str | None = None) -> BundleVerification:

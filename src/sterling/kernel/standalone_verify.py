@@ -602,10 +602,10 @@ class BadMember(Bad):
 
 
 def is_bundle(path: Path) -> bool:
-    if not path.is_file():
-        return False
+    if not path.is_file() or path.suffix == ".tar":
+        return path.is_file()
     with path.open("rb") as file:
-        return path.suffix == ".tar" or file.read(512)[257:262] == b"ustar"
+        return file.read(512)[257:262] == b"ustar"
 
 
 def plain_header(name: bytes, size: int) -> bytes:
@@ -619,7 +619,7 @@ def plain_header(name: bytes, size: int) -> bytes:
 def list_members(data: Any) -> dict[str, tuple[int, int]]:
     """Name to start and end."""
     members: dict[str, tuple[int, int]] = {}
-    at = 0
+    at, last = 0, ""
     while data[at : at + 512] != bytes(512):
         head = data[at : at + 512]
         name, digits = head[:100].rstrip(b"\0"), head[124:135]
@@ -627,8 +627,9 @@ def list_members(data: Any) -> dict[str, tuple[int, int]]:
         size = int(digits, 8) if re.fullmatch(rb"[0-7]{11}", digits) else -1
         if not shown or size < 0 or head != plain_header(name, size):
             raise BadMember(shown, "not the header of a plain file")
-        if not MEMBER.fullmatch(shown) or shown <= max(members, default=""):
+        if not MEMBER.fullmatch(shown) or shown <= last:
             raise BadMember(shown, "a name that no bundle has here")
+        last = shown
         start, end = at + 512, at + 512 + size
         at = end + (512 - size % 512) % 512
         if at > len(data) or any(data[end:at]):
@@ -695,7 +696,7 @@ class Bundle:
         self.size = self.entries = 0
         self.keys: list[tuple[int, bytes]] = []
         self.last: tuple[int, str, int | None] = (-1, bytes(32).hex(), None)
-        self.tree, self.roots = Tree(), dict[int, bytes]()
+        self.tree, self.roots, self.sizes = Tree(), dict[int, bytes](), set[Any]()
         self.known, self.contracts = set[str](), set[str]()
         self.wanted, self.documents = dict[str, int](), dict[str, int]()
 
@@ -712,6 +713,7 @@ class Bundle:
                 newest = Note(notes[-1].get("note"))
             except ValueError as problem:
                 raise BadMember("checkpoints.jsonl", str(problem), "root-mismatch", 0) from problem
+        self.sizes = {line.get("size") for line in notes if type(line.get("size")) is int}
         for line in self.lines("entries.jsonl"):
             self.check_line(line, newest)
             self.entries += 1
@@ -830,7 +832,8 @@ class Bundle:
         if newest is None:
             for _ in self.tree.add(digest):
                 pass
-            self.roots[index + 1] = self.tree.root()
+            if index + 1 in self.sizes:
+                self.roots[index + 1] = self.tree.root()
             return
         try:
             leaf = hashlib.sha256(b"\x00" + digest).digest()
