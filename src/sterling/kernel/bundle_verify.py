@@ -299,9 +299,11 @@ class _Check:
                 digest.update(self.data[at : min(at + _PIECE_BYTES, start + size)])
             found[name] = {"name": name, "sha256": digest.hexdigest(), "size_bytes": size}
         del found["manifest.json"]
-        if list(found.values()) != listed:
-            theirs = {str(each.get("name")): each for each in listed if isinstance(each, dict)}
-            differ = (each for each in sorted({*found, *theirs}) if found.get(each) != theirs.get(each))
+        if _spelled(list(found.values())) != _spelled(listed):
+            named = [each for each in listed if isinstance(each, dict) and type(each.get("name")) is str]
+            theirs = {each["name"]: each for each in named}
+            names = sorted({*found, *theirs}, key=lambda name: name.encode("utf-16-be"))
+            differ = (each for each in names if _spelled(found.get(each)) != _spelled(theirs.get(each)))
             raise _malformed(next(differ, "manifest.json"), "it is not what the manifest lists")
         for name, each in found.items():
             folder, _, address = name.partition("/")
@@ -372,7 +374,7 @@ class _Check:
         last, _, before_us = self._before
         if last == index - 1 and before_us is not None and at_us < before_us:
             stepped = {"before_us": before_us, "after_us": at_us}
-            if kind != "clock.stepped" or payload != stepped:
+            if kind != "clock.stepped" or _spelled(payload) != _spelled(stepped):
                 raise _entry(
                     index,
                     "time-unexplained",
@@ -415,7 +417,8 @@ class _Check:
                 verify_signature(bytes.fromhex(payload[key]), signature, message)
         except (SterlingError, LookupError, TypeError, ValueError) as problem:
             raise _entry(index, "key-unknown", "a change of keys is not signed by both") from problem
-        if payload["old"] != known[-1] or payload["new"] in known or payload["from_index"] != index:
+        is_here = type(payload["from_index"]) is int and payload["from_index"] == index
+        if payload["old"] != known[-1] or payload["new"] in known or not is_here:
             raise _entry(
                 index, "key-unknown", "a change of keys does not lead from the key in force to a new one"
             )
@@ -534,6 +537,11 @@ def _is_texts(value: Json, *names: str) -> bool:
         and set(value) == set(names)
         and all(type(each) is str for each in value.values())
     )
+
+
+def _spelled(value: Json) -> bytes:
+    """A value as its canonical bytes: True and 1 are equal in Python, and here they are not."""
+    return canonical_bytes(value, floats=True)
 
 
 def _hashes(nodes: Json) -> list[bytes]:

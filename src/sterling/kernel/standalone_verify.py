@@ -779,10 +779,11 @@ class Bundle:
                 digest.update(self.data[at : min(end, at + (1 << 20))])
             found.append({"name": name, "sha256": digest.hexdigest(), "size_bytes": end - start})
         found = [row for row in found if row["name"] != "manifest.json"]
-        if found != listed:
-            ours = {str(row["name"]): row for row in found}
-            theirs = {str(row.get("name")): row for row in listed if isinstance(row, dict)}
-            wrong = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+        if canonical(found) != canonical(listed):
+            rows = [row for row in listed if isinstance(row, dict) and type(row.get("name")) is str]
+            ours, theirs = ({row["name"]: canonical(row) for row in each} for each in (found, rows))
+            names = sorted({*ours, *theirs}, key=lambda name: str(name).encode("utf-16-be"))
+            wrong = [str(name) for name in names if ours.get(name) != theirs.get(name)]
             raise BadMember((wrong or ["manifest.json"])[0], "not what the manifest lists")
         for row in found:
             folder, _, address = str(row["name"]).partition("/")
@@ -850,8 +851,8 @@ class Bundle:
             raise self.bad(index, "entry-altered", str(problem)) from problem
         kind, payload, at_us = body["kind"], body["payload"], int(body["at_us"])
         before_us = self.last[2] if self.last[0] == index - 1 else None
-        stepped = ("clock.stepped", {"before_us": before_us, "after_us": at_us})
-        if before_us is not None and at_us < before_us and (kind, payload) != stepped:
+        stepped = canonical(["clock.stepped", {"before_us": before_us, "after_us": at_us}])
+        if before_us is not None and at_us < before_us and canonical([kind, payload]) != stepped:
             raise self.bad(index, "time-unexplained", "time falls and no clock.stepped says so")
         told = payload if isinstance(payload, dict) else {}
         if index == 0:
@@ -895,7 +896,8 @@ class Bundle:
                 check_signature(hashes([told[name]])[0], exact_base64(told["by_" + name], 64), message)
         except (ValueError, KeyError, TypeError) as problem:
             raise self.bad(index, "key-unknown", "a change of keys not signed by both") from problem
-        if told["old"] != known[-1] or told["new"] in known or told["from_index"] != index:
+        is_here = type(told["from_index"]) is int and told["from_index"] == index
+        if told["old"] != known[-1] or told["new"] in known or not is_here:
             raise self.bad(
                 index, "key-unknown", "a change that does not lead from the key in force to a new one"
             )

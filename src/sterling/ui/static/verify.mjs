@@ -382,7 +382,8 @@ class Check {
       if (name !== "manifest.json")
         found.push({ name, sha256: hex(await sha256(this.data.subarray(start, end))), size_bytes: end - start });
     if (canonical(found) !== canonical(listed)) {
-      const texts = (rows) => new Map(rows.filter(isObject).map((row) => [String(row.name), canonical(row)]));
+      const texts = (rows) => new Map(
+        rows.filter((row) => isObject(row) && typeof row.name === "string").map((row) => [row.name, canonical(row)]));
       const ours = texts(found), theirs = texts(listed);
       const names = [...new Set([...ours.keys(), ...theirs.keys()])].sort();
       const wrong = names.find((each) => ours.get(each) !== theirs.get(each));
