@@ -18,13 +18,15 @@ from typing import Any
 
 import pytest
 
+from sterling.kernel.blobs import Blobs
 from sterling.kernel.chain import seal
 from sterling.kernel.checkpoint import Checkpoint, origin_of, sign_note
-from sterling.testing.forged_bundles import VERIFY_MJS, ask, dump, node, pack, unpack
+from sterling.testing.forged_bundles import VERIFY_MJS, ask, dump, node, pack, relist, unpack
 from sterling.testing.forged_ledgers import (
     COLUMNS,
     SIZE,
     SIZES,
+    SPILLED_ENTRY,
     STRANGER,
     Forge,
     copy_home,
@@ -254,6 +256,41 @@ def test_no_byte_of_a_bundle_can_change_unnoticed(home: Path, forge: Forge, pin:
     answers = ask(edited, pin)
 
     assert len(answers) > 900 and {found["exit"] for found in answers} == {3}
+
+
+def test_documents_in_blobs_are_read_alike_however_they_are_spelled(
+    home: Path, forge: Forge, pin: str
+) -> None:
+    named = b'{"blob":"' + b"1" * 64 + b'"}'
+    documents = {
+        named: 3,
+        b"[" * 60 + named + b"]" * 60: 3,
+        b"[" * 70 + named + b"]" * 70: 0,
+        b"[" * 5000 + named + b"]" * 5000: 0,
+        b"\xef\xbb\xbf" + named: 0,
+        named.decode().encode("utf-16"): 0,
+        named + b" ": 0,
+        b"[NaN," + named + b"]": 0,
+        b"\xff": 0,
+        b"": 0,
+    }
+    bundles = []
+    for document in documents:
+        address = Blobs(home / "blobs").put(document)
+        bodies = forge.bodies()
+        body = json.loads(bodies[SPILLED_ENTRY])
+        body["payload"] = {"blob": address, "size_bytes": len(document)}
+        bodies[SPILLED_ENTRY] = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+        forge.reseal(bodies)
+        forge.sign(forge.key, SIZES)
+        members = unpack(dump(forge, home))
+        bundles.append(pack(relist(members, withheld=[])))
+
+    for exit, found in zip(documents.values(), ask(bundles, pin), strict=True):
+        assert found["exit"] == exit
+        if exit:
+            name = "blobs/" + "1" * 64
+            assert found["first_bad"] == [name, SPILLED_ENTRY, SPILLED_ENTRY, "integrity.blob-missing"]
 
 
 # The browser

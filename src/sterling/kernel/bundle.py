@@ -14,7 +14,6 @@ never the store.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import secrets
 import sqlite3
@@ -65,9 +64,9 @@ __all__ = [
 
 FORMAT = "sterling/bundle/1"
 BLOCK_BYTES = 512
-MEMBERS_MAX = 1_000_000
+MEMBERS_MAX = 250_000
 MEMBER_BYTES_MAX = 8**11 - 1  # What eleven octal digits hold.
-MANIFEST_BYTES_MAX = 256 * 1024 * 1024
+MANIFEST_BYTES_MAX = 64 * 1024 * 1024  # Of any member that is read whole.
 LINE_BYTES_MAX = 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
 _KEY_KINDS = ("key.rotated", "key.revoked")
@@ -256,6 +255,8 @@ def write_bundle(
         "withheld": withheld,
     }
     data = canonical_bytes(manifest)
+    if max(len(data), len(notes)) > MANIFEST_BYTES_MAX:
+        raise BundleTooLarge(f"expected at most {MANIFEST_BYTES_MAX} bytes of manifest, found {len(data)}")
     tar.add("manifest.json", [data], len(data))
     return {"sha256": tar.close(), "entries": entries, "blobs": blobs, "withheld": tuple(withheld)}
 
@@ -341,9 +342,10 @@ class _Gathered:
         for address in sorted(self._documents):
             data = self.blob(address)
             try:
-                inner = set(addresses_in(json.loads(self.shelf.blobs.get(address) if data is None else data)))
-            except (SterlingError, ValueError, RecursionError):
-                continue  # No document of ours: it names nothing.
+                whole = self.shelf.blobs.get(address) if data is None else data
+                inner = set(addresses_in(parse_canonical(whole, limit=MANIFEST_BYTES_MAX)))
+            except SterlingError:
+                continue  # No document of ours, or one too large to look into: it names nothing.
             (self._hidden if data is None else self._blobs).update(inner)
         hidden = dict.fromkeys(self._hidden - self._blobs, "named-by-withheld")
         self.withheld = hidden | self.withheld

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import mmap
 import re
 from collections.abc import Iterator
@@ -222,6 +221,7 @@ class _Check:
         self.members = read_members(self.data)
         self._check_manifest()
         self._check_key()
+        self._read("checkpoints.jsonl")  # Refuses one that is too large to be held.
         checkpoints = list(self._lines("checkpoints.jsonl"))
         newest = self._newest(checkpoints)
         sizes = {line.get("size") for line in checkpoints if type(line.get("size")) is int}
@@ -499,10 +499,11 @@ class _Check:
     def _check_closure(self) -> None:
         """Everything that is named is here or listed as withheld, and nothing else is here."""
         for address, index in self._documents.items():
-            if f"blobs/{address}" in self.members:
+            start, size = self.members.get(f"blobs/{address}", (0, 0))
+            if 0 < size <= MANIFEST_BYTES_MAX:
                 try:
-                    inner = list(addresses_in(json.loads(self._read(f"blobs/{address}"))))
-                except (ValueError, RecursionError):
+                    inner = list(addresses_in(parse_canonical(self.data[start : start + size], limit=size)))
+                except SterlingError:
                     inner = []  # No document of ours: it names nothing.
                 for each in inner:
                     self._wanted[each] = min(index, self._wanted.get(each, index))

@@ -587,7 +587,7 @@ MEMBER = re.compile(
     r"(blobs|copies)/[0-9a-f]{64}|(checkpoints|entries)\.jsonl|(keys|manifest)\.json|copies\.bin"
     r"|contracts/[a-z][a-z0-9.-]*@[0-9]+\.[0-9]+\.json"
 )
-LINE_MAX, MEMBERS_MAX, TEXT_MAX = 1 << 20, 1_000_000, 1 << 28
+LINE_MAX, MEMBERS_MAX, TEXT_MAX = 1 << 20, 250_000, 1 << 26
 
 
 class BadMember(Bad):
@@ -704,6 +704,7 @@ class Bundle:
         self.members = list_members(self.data)
         self.check_manifest()
         self.check_key()
+        self.part("checkpoints.jsonl")  # Refuses one that is too large to be held.
         notes = list(self.lines("checkpoints.jsonl"))
         if not notes:
             raise BadMember("checkpoints.jsonl", "it is empty")
@@ -944,9 +945,11 @@ class Bundle:
     def check_named(self) -> None:
         """What is named is here or listed, and nothing else is here."""
         for address, index in self.documents.items():
-            if f"blobs/{address}" in self.members:
+            start, end = self.members.get(f"blobs/{address}", (0, 0))
+            if 0 < end - start <= TEXT_MAX:
                 try:
-                    inner = list(addresses(json.loads(self.part(f"blobs/{address}"))))
+                    text = self.data[start:end].decode("utf-8")
+                    inner = list(addresses(json.loads(text))) if canonical(json.loads(text)) == text else []
                 except (ValueError, RecursionError):
                     inner = []
                 for each in inner:
