@@ -17,7 +17,7 @@ BENCH = sorted((ROOT / "bench").glob("*.py"))
 FILE_LINES_MAX = 600
 # Files that may be longer, and why.
 LONG_FILES = {
-    "src/sterling/kernel/standalone_verify.py": (1000, "one file by design: somebody carries it away alone"),
+    "src/sterling/kernel/standalone_verify.py": (1300, "one file by design: somebody carries it away alone"),
 }
 FUNCTION_LINES_MAX = 70
 
@@ -28,6 +28,7 @@ DELETIONS = {
     "kernel/spool.py": "an item after its commit, or one that never became whole",
     "kernel/turn.py": "requests that were claimed or withdrawn, sockets of dead processes",
     "kernel/scan.py": "the place of a scan, in the rebuildable index, once its entry is written",
+    "kernel/bundle.py": "an export that did not grow to its end",
     "kernel/home.py": "a home that did not come to be",
     "cli/tour/tamper.py": "attacks on a copy of a demo home",
     "packs/ci/baseline_file.py": "a file that did not grow to its end",

@@ -12,6 +12,7 @@ import click
 from sterling.cli import face as faces
 from sterling.cli import plain
 from sterling.cli.face import Face
+from sterling.cli.ledger_bundle import export, import_file
 from sterling.cli.words import local_time, table
 from sterling.kernel.errors import EXIT_CANNOT_JUDGE, SterlingError
 
@@ -41,7 +42,11 @@ class NotCheckpointed(SterlingError):
 
 @click.group("ledger")
 def command() -> None:
-    """Head, entries, proofs and checkpoints; comparing copies, and going on after a loss."""
+    """Head, entries, proofs, checkpoints, bundles; comparing copies, and going on after a loss."""
+
+
+command.add_command(export)
+command.add_command(import_file)
 
 
 @command.command("head")
@@ -67,7 +72,7 @@ def head(*, face: Face) -> None:
 
 
 @command.command("show")
-@click.argument("target", required=False, metavar="[INDEX|RECORD]")
+@click.argument("target", required=False, metavar="[INDEX|RECORD|import:ORIGIN:ID]")
 @click.option("--kind", help="Only entries of this kind.")
 @click.option("--run", help="Only entries of this run.")
 @click.option("--subject", help="Only entries about this.")
@@ -79,7 +84,7 @@ def show(
     """One entry in full, or the newest entries that match."""
     with face.open_home(read_only=True) as home:
         if target is not None:
-            found = [_entry(home, target)]
+            found = [_foreign(home, target) if target.startswith("import:") else _entry(home, target)]
         else:
             after = -1 if kind or run or subject else home.ledger.size() - 1 - limit
             found = list(
@@ -115,8 +120,12 @@ def checkpoint(*, face: Face) -> None:
 @click.argument("target", metavar="INDEX|RECORD")
 @faces.options
 def prove(target: str, *, face: Face) -> None:
-    """The proof that an entry is under the newest signed checkpoint."""
+    """The proof that an entry is under the newest signed checkpoint.
+
+    For a record the same for everything it came from.
+    """
     from sterling.kernel import merkle
+    from sterling.kernel.bundle import closure
     from sterling.kernel.checkpoint import note_checkpoint
 
     with face.open_home(read_only=True) as home:
@@ -126,6 +135,8 @@ def prove(target: str, *, face: Face) -> None:
             covered = 0 if signed is None else signed.size
             raise NotCheckpointed(f"expected a checkpoint over entry {entry.index}, found one over {covered}")
         proof = home.ledger.inclusion(entry.index, signed.size)
+        near = closure(home, [entry.index], signed.size) if entry.kind == "record.put" else []
+        sources = [_source(home, index, signed.size) for index in near if index != entry.index]
     leaf = merkle.leaf_hash(entry.hash)
     merkle.verify_inclusion(entry.index, signed.size, leaf, proof, signed.root)
     result = {
@@ -139,11 +150,13 @@ def prove(target: str, *, face: Face) -> None:
         "checkpoint": note,
         "size": signed.size,
         "root": signed.root.hex(),
+        "sources": sources,
     }
     lines = [f"entry {entry.index} {entry.hash.hex()}", f"is under the root of {signed.size} entries:"]
     lines += [f"  {node.hex()}" for node in proof]
+    lines += [f"came from entry {each['index']} {each['record']}" for each in sources]
     face.present(
-        result, contract="ledger.prove@1.0", text="\n".join([*lines, "", str(note).removesuffix("\n")])
+        result, contract="ledger.prove@2.0", text="\n".join([*lines, "", str(note).removesuffix("\n")])
     )
 
 
@@ -194,6 +207,13 @@ def recover(accept_loss: bool, reason: str, *, face: Face) -> None:
     face.present(result, contract="ledger.recover@1.0", text=text)
 
 
+def _foreign(home: Home, target: str) -> StoredEntry:
+    """The entry of another log, out of a bundle that was imported."""
+    from sterling.kernel.bundle_import import read_imported
+
+    return read_imported(home, target)
+
+
 def _entry(home: Home, target: str) -> StoredEntry:
     """The entry at an index, or the one that wrote a record."""
     if target.isascii() and target.isdigit() and len(target) < 19:
@@ -204,6 +224,22 @@ def _entry(home: Home, target: str) -> StoredEntry:
     if entry is None:
         raise EntryAbsent(f"expected an entry below {home.ledger.size()}, found {index}", index=index)
     return entry
+
+
+def _source(home: Home, index: int, size: int) -> dict[str, Any]:
+    """One record that another came from, with its own proof."""
+    from sterling.kernel.verify_blobs import addresses_in
+
+    entry = home.ledger.entry(index)
+    assert entry is not None, "a closure names entries that are there"
+    return {
+        "index": index,
+        "hash": entry.hash.hex(),
+        "record": entry.payload["id"],
+        "record_contract": entry.payload["contract"],
+        "proof": [node.hex() for node in home.ledger.inclusion(index, size)],
+        "blobs": sorted(set(addresses_in(entry.payload))),
+    }
 
 
 def _as_json(entry: StoredEntry) -> dict[str, Any]:

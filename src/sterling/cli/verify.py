@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -12,13 +12,13 @@ from sterling.cli import face as faces
 from sterling.cli import plain
 from sterling.cli.face import Face
 
-__all__ = ["command", "render"]
+__all__ = ["command", "pin_text", "render"]
 
 _CONTRACT = "verify.result@2.0"
 
 
 @click.command("verify")
-@click.argument("target", required=False, metavar="[PATH|RUN]")
+@click.argument("target", required=False, metavar="[PATH|RUN|BUNDLE]")
 @click.option("--blobs", is_flag=True, help="Hash every stored byte again.")
 @click.option("--deep", is_flag=True, help="Check records, contracts, leases and derived tables too.")
 @click.option("--full", is_flag=True, help="Everything: --blobs and --deep, from the first entry on.")
@@ -47,11 +47,17 @@ def command(
     """Recompute every hash, root and signature of a home.
 
     PATH is a home or its ledger.db; RUN is a run id, whose claims are checked
-    again after the whole home, with every byte. Exit 0 if it holds, 3 if it is
-    broken, 4 if nothing outside vouches for it.
+    again after the whole home, with every byte; BUNDLE is a file that `sterling
+    ledger export` wrote. Exit 0 if it holds, 3 if it is broken, 4 if nothing
+    outside vouches for it.
     """
+    from sterling.kernel.bundle_verify import is_bundle
     from sterling.kernel.verify import verify_home
 
+    if target is not None and is_bundle(Path(target)):
+        if deep or anchor_files or require_anchored:
+            raise click.UsageError("expected --pin alone with a bundle, found an option for homes")
+        _verify_bundle(face, Path(target), pin_text(pin))
     is_run = target is not None and target.startswith("run-") and not os.path.lexists(target)
     run = target if is_run else None
     path = face.home_path if target is None or run is not None else Path(target)
@@ -60,7 +66,7 @@ def command(
         blobs=blobs or full or run is not None,
         deep=deep or full or run is not None,
         notes=[_note(file) for file in anchor_files],
-        pin=_pin(pin),
+        pin=pin_text(pin),
         require_anchored=require_anchored,
     )
     result: dict[str, Any] = {**found.as_json(), "home": str(path), "run": None}
@@ -108,6 +114,28 @@ def _loss(loss: dict[str, Any]) -> str:
     return f"lost {span}, admitted at entry {loss['entry']}: {plain.text(str(loss.get('reason', '')))}"
 
 
+def _verify_bundle(face: Face, file: Path, pin: str | None) -> NoReturn:
+    from sterling.kernel.bundle_verify import verify_bundle
+
+    found = verify_bundle(file, pin)
+    bad = found.first_bad
+    result = {**found.as_json(), "file": str(file)}
+    counts = (
+        f"{found.entries} entries of {found.origin}, {found.blobs} blobs, under a checkpoint of {found.size}"
+    )
+    text = f"{found.verdict} {counts}"
+    if bad is not None:
+        where = plain.text(bad.member or "between members")
+        at = "" if bad.low is None else f", {_place(bad.low, bad.high)}"
+        text = f"{found.verdict} in {where}{at}: {found.code}"
+    text += "".join(
+        f"\nwithheld {plain.text(each['id'])}: {plain.text(each['reason'])}" for each in found.withheld
+    )
+    if found.verdict != "ok":
+        text += f"\n  {plain.text(found.message)}\nnext: {found.hint}"
+    face.present(result, contract="verify.bundle@1.0", text=text, exit=found.exit)
+
+
 def _place(low: int | None, high: int | None) -> str:
     if low is None:
         return "beside the entries"
@@ -151,7 +179,7 @@ def _note(file: Path) -> str:
     return text
 
 
-def _pin(pin: str | None) -> str | None:
+def pin_text(pin: str | None) -> str | None:
     """The verifier string: as given, or out of the file that is named."""
     try:
         is_file = pin is not None and Path(pin).is_file()

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Check a Sterling home without Sterling.
+"""Check a Sterling home, or a bundle out of one, without Sterling.
 
     python standalone_verify.py HOME [--pin KEY] [--anchor FILE] [--blobs] [--json]
+    python standalone_verify.py FILE.tar [--pin KEY] [--json]
 
 One file, Python's standard library and `cryptography`. It shares no code with Sterling
-and follows docs/reference/ledger-format.md alone, so the two check each other.
+and follows docs/reference/ledger-format.md and bundle-format.md alone, so the two check each other.
 
 Exit status: 0 holds and something outside vouches for it, 2 nothing here to check,
 3 broken, 4 cannot judge; without `cryptography` the best answer is 4.
@@ -19,6 +20,7 @@ import argparse
 import base64
 import hashlib
 import json
+import mmap
 import os
 import re
 import sqlite3
@@ -37,7 +39,7 @@ try:
 except ImportError:
     CAN_CHECK_SIGNATURES = False
 
-__all__ = ["main", "verify"]
+__all__ = ["main", "verify", "verify_bundle"]
 
 OK, USAGE, BROKEN, CANNOT_JUDGE = 0, 2, 3, 4
 TEXTS = ("kind", "contract", "subject", "run", "step")
@@ -747,6 +749,425 @@ def answer(log: Log | None, home_id: str, place: Answer | None, doubt: str) -> A
     }  # fmt: skip
 
 
+# Bundles: docs/reference/bundle-format.md
+
+MEMBER = re.compile(
+    r"(blobs|copies)/[0-9a-f]{64}|(checkpoints|entries)\.jsonl|(keys|manifest)\.json|copies\.bin"
+    r"|contracts/[a-z][a-z0-9.-]*@[0-9]+\.[0-9]+\.json"
+)
+LINE_MAX, MEMBERS_MAX, TEXT_MAX = 1 << 20, 250_000, 1 << 26
+
+
+class BadMember(Bad):
+    """A bundle is broken, in a member."""
+
+    def __init__(
+        self, member: str, message: str, code: str = "", low: int | None = None, high: int | None = None
+    ) -> None:
+        super().__init__(low, high, code, message)
+        known = f"integrity.{code}" if code else "bundle.malformed"
+        self.place |= {"member": member, "code": "bundle.too-large" if code == "too-large" else known}
+
+
+def is_bundle(path: Path) -> bool:
+    if not path.is_file() or path.suffix == ".tar":
+        return path.is_file()
+    with path.open("rb") as file:
+        return file.read(512)[257:262] == b"ustar"
+
+
+def plain_header(name: bytes, size: int) -> bytes:
+    """The header of a plain file in a bundle, byte for byte."""
+    start = name + bytes(100 - len(name)) + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size
+    start += b"0" * 11 + b"\0"
+    end = b"0" + bytes(100) + b"ustar\x0000" + bytes(247)
+    return start + b"%06o\0 " % (sum(start) + 8 * 32 + sum(end)) + end
+
+
+def list_members(data: Any) -> dict[str, tuple[int, int]]:
+    """Name to start and end."""
+    members: dict[str, tuple[int, int]] = {}
+    at, last = 0, ""
+    while data[at : at + 512] != bytes(512):
+        head = data[at : at + 512]
+        name, digits = head[:100].rstrip(b"\0"), head[124:135]
+        shown = name.decode("ascii") if re.fullmatch(rb"[\x21-\x7e]{1,100}", name) else ""
+        size = int(digits, 8) if re.fullmatch(rb"[0-7]{11}", digits) else -1
+        if not shown or size < 0 or head != plain_header(name, size):
+            raise BadMember(shown, "not the header of a plain file")
+        if not MEMBER.fullmatch(shown) or shown <= last:
+            raise BadMember(shown, "a name that no bundle has here")
+        last = shown
+        start, end = at + 512, at + 512 + size
+        at = end + (512 - size % 512) % 512
+        if at > len(data) or any(data[end:at]):
+            raise BadMember(shown, "cut short, or followed by something")
+        members[shown] = (start, end)
+        if len(members) > MEMBERS_MAX:
+            raise BadMember(shown, "too many members", "too-large")
+    if len(data) - at != 1024 or any(data[at:]):
+        raise BadMember("", "the end is not two empty blocks")
+    return members
+
+
+def proved_root(index: int, size: int, leaf: bytes, nodes: list[bytes]) -> bytes:
+    """The root that an RFC 6962 audit path leads to; ValueError when it is too long or too short."""
+    if size == 1:
+        if nodes:
+            raise ValueError("a node too many")
+        return leaf
+    if not nodes or not 0 <= index < size:
+        raise ValueError("a node too few, or an index outside the tree")
+    half = 1 << ((size - 1).bit_length() - 1)
+    if index < half:
+        return hashlib.sha256(b"\x01" + proved_root(index, half, leaf, nodes[:-1]) + nodes[-1]).digest()
+    right = proved_root(index - half, size - half, leaf, nodes[:-1])
+    return hashlib.sha256(b"\x01" + nodes[-1] + right).digest()
+
+
+def proved_roots(old: int, new: int, whole: bytes | None, nodes: list[bytes]) -> tuple[bytes, bytes]:
+    """The two roots that an RFC 6962 consistency proof leads to; `whole` is the old root, once known."""
+    if old == new:
+        if len(nodes) != (whole is None):
+            raise ValueError("a node too many or too few")
+        node = nodes[0] if whole is None else whole
+        return node, node
+    if not nodes or not 0 < old < new:
+        raise ValueError("a node too few, or sizes that do not follow")
+    half, last = 1 << ((new - 1).bit_length() - 1), nodes[-1]
+    if old <= half:
+        before, after = proved_roots(old, half, whole, nodes[:-1])
+        return before, hashlib.sha256(b"\x01" + after + last).digest()
+    before, after = proved_roots(old - half, new - half, None, nodes[:-1])
+    return hashlib.sha256(b"\x01" + last + before).digest(), hashlib.sha256(b"\x01" + last + after).digest()
+
+
+def hashes(value: Any) -> list[bytes]:
+    if not isinstance(value, list) or not all(
+        isinstance(each, str) and HEX64.fullmatch(each) for each in value
+    ):
+        raise ValueError("no list of hashes")
+    return [bytes.fromhex(each) for each in value]
+
+
+def is_hash(value: Any) -> bool:
+    return isinstance(value, str) and HEX64.fullmatch(value) is not None
+
+
+class Bundle:
+    """One pass over the bytes of a bundle."""
+
+    def __init__(self, data: Any, pin: Key | None) -> None:
+        self.data, self.pin = data, pin
+        self.members: dict[str, tuple[int, int]] = {}
+        self.manifest: dict[str, Any] = {}
+        self.size = self.entries = 0
+        self.keys: list[tuple[int, bytes]] = []
+        self.last: tuple[int, str, int | None] = (-1, bytes(32).hex(), None)
+        self.tree, self.roots, self.sizes = Tree(), dict[int, bytes](), set[Any]()
+        self.known, self.contracts = set[str](), set[str]()
+        self.wanted, self.documents = dict[str, int](), dict[str, int]()
+
+    def check(self) -> None:
+        self.members = list_members(self.data)
+        self.check_manifest()
+        self.check_key()
+        self.part("checkpoints.jsonl")  # Refuses one that is too large to be held.
+        notes = list(self.lines("checkpoints.jsonl"))
+        if not notes:
+            raise BadMember("checkpoints.jsonl", "it is empty")
+        newest = None
+        if self.manifest["selection"]["by"] != "all":
+            try:
+                newest = Note(notes[-1].get("note"))
+            except ValueError as problem:
+                raise BadMember("checkpoints.jsonl", str(problem), "root-mismatch", 0) from problem
+        self.sizes = {line.get("size") for line in notes if type(line.get("size")) is int}
+        for line in self.lines("entries.jsonl"):
+            self.check_line(line, newest)
+            self.entries += 1
+        for line in notes:
+            self.check_note(line, newest)
+        if newest is None and self.size != self.entries:
+            message = "no checkpoint covers the entries after it"
+            raise BadMember("entries.jsonl", message, "root-mismatch", self.size, self.entries - 1)
+        self.check_named()
+
+    def part(self, name: str) -> Any:
+        """The bytes of a member."""
+        start, end = self.members.get(name, (0, 0))
+        if name not in self.members:
+            raise BadMember(name, "it is missing")
+        if end - start > TEXT_MAX:
+            raise BadMember(name, "it is too large", "too-large")
+        return self.data[start:end]
+
+    def json_of(self, name: str, data: bytes) -> dict[str, Any]:
+        try:
+            value = json.loads(data.decode("utf-8"))
+            if canonical(value).encode("utf-8") != data or not isinstance(value, dict):
+                raise ValueError("it is no object in canonical form")
+        except (ValueError, RecursionError) as problem:
+            raise BadMember(name, str(problem)) from problem
+        return value
+
+    def lines(self, name: str) -> Iterator[dict[str, Any]]:
+        if name not in self.members:
+            raise BadMember(name, "it is missing")
+        at, end = self.members[name]
+        while at < end:
+            stop = self.data.find(b"\n", at, min(end, at + LINE_MAX))
+            if stop < 0:
+                raise BadMember(name, "a line that does not end")
+            yield self.json_of(name, self.data[at:stop])
+            at = stop + 1
+
+    def check_manifest(self) -> None:
+        content = self.json_of("manifest.json", self.part("manifest.json"))
+        shape = {"format": str, "members": list, "origin": str, "selection": dict, "withheld": list}
+        if {name: type(value) for name, value in content.items()} != shape:
+            raise BadMember("manifest.json", "other fields than a manifest has")
+        prefix, _, home_id = content["origin"].partition("/")
+        chosen, rows = content["selection"], [*content["withheld"], {"id": "", "reason": ""}]
+        if content["format"] != "sterling/bundle/1" or prefix != "sterling" or not HOME_ID.fullmatch(home_id):
+            raise BadMember("manifest.json", "no format or origin of ours")
+        texts = all(isinstance(row, dict) and set(row) == {"id", "reason"} for row in rows)
+        if not texts or any(type(text) is not str for row in rows for text in row.values()):
+            raise BadMember("manifest.json", "what is withheld is not listed as it should")
+        by = chosen.get("by") if set(chosen) == {"by", "value"} and type(chosen["value"]) is str else None
+        if by not in ("all", "run", "record", "range"):
+            raise BadMember("manifest.json", "it does not say what was selected")
+        self.check_listed(content["members"])
+        self.manifest, self.known = content, {row["id"] for row in content["withheld"]}
+
+    def check_listed(self, listed: list[Any]) -> None:
+        found = []
+        for name, (start, end) in self.members.items():
+            digest = hashlib.sha256()
+            for at in range(start, end, 1 << 20):
+                digest.update(self.data[at : min(end, at + (1 << 20))])
+            found.append({"name": name, "sha256": digest.hexdigest(), "size_bytes": end - start})
+        found = [row for row in found if row["name"] != "manifest.json"]
+        if canonical(found) != canonical(listed):
+            rows = [row for row in listed if isinstance(row, dict) and type(row.get("name")) is str]
+            ours, theirs = ({row["name"]: canonical(row) for row in each} for each in (found, rows))
+            names = sorted({*ours, *theirs}, key=lambda name: str(name).encode("utf-16-be"))
+            wrong = [str(name) for name in names if ours.get(name) != theirs.get(name)]
+            raise BadMember((wrong or ["manifest.json"])[0], "not what the manifest lists")
+        for row in found:
+            folder, _, address = str(row["name"]).partition("/")
+            if folder in ("blobs", "copies") and row["sha256"] != address:
+                raise BadMember(str(row["name"]), "its bytes do not hash to its name")
+
+    def check_key(self) -> None:
+        content = self.json_of("keys.json", self.part("keys.json"))
+        try:
+            own = Key.parse(str(content.get("ledger")))
+        except ValueError as problem:
+            raise BadMember("keys.json", str(problem)) from problem
+        if set(content) != {"ledger"} or own.name != self.manifest["origin"]:
+            raise BadMember("keys.json", "not the first key of its origin")
+        if self.pin is not None and (self.pin.name, self.pin.public) != (own.name, own.public):
+            raise BadMember("keys.json", "not the pinned key", "key-unknown", 0)
+        self.keys = [(0, own.public)]
+
+    def check_line(self, line: dict[str, Any], newest: Note | None) -> None:
+        content = "body" if "body" in line else "withheld"
+        texts = [line.get(name) for name in ("hash", "previous", content)]
+        fields = {"hash", "index", "previous", content} | (set() if newest is None else {"proof"})
+        if set(line) != fields or not all(isinstance(text, str) for text in texts):
+            raise BadMember("entries.jsonl", "a line with other fields")
+        index, (digest, previous, text) = line["index"], [str(text) for text in texts]
+        if newest is None and (type(index) is not int or index != self.entries):
+            raise self.bad(self.entries, "chain-broken", f"expected index {self.entries}, found {index!r}")
+        last, head, _ = self.last
+        if type(index) is not int or index <= last or (last < 0 < index):
+            raise BadMember("entries.jsonl", "lines out of order, or no entry 0")
+        follows, body = last == index - 1, text.encode("utf-8")
+        before = head if follows else previous
+        if not is_hash(before) or not is_hash(digest):
+            raise self.bad(index, "entry-altered", "a hash is none")
+        fields_hashed = b"sterling/entry/1\x00" + index.to_bytes(8, "big") + bytes.fromhex(before) + body
+        fits = hashlib.sha256(fields_hashed).hexdigest() == digest
+        if previous != before and (content == "withheld" or not fits):
+            raise self.bad(index, "chain-broken", "it does not follow the entry before it")
+        if previous != before or (content == "body" and not fits):
+            raise self.bad(index, "entry-altered", "its hash is not the hash of its bytes")
+        if content == "withheld" and f"entry:{index}" not in self.known:
+            raise BadMember("entries.jsonl", f"entry {index} is withheld and not listed")
+        self.last = (index, digest, self.check_body(index, body) if content == "body" else None)
+        self.check_place(index, bytes.fromhex(digest), line, newest)
+
+    def check_place(self, index: int, digest: bytes, line: dict[str, Any], newest: Note | None) -> None:
+        if newest is None:
+            for _ in self.tree.add(digest):
+                pass
+            if index + 1 in self.sizes:
+                self.roots[index + 1] = self.tree.root()
+            return
+        try:
+            leaf = hashlib.sha256(b"\x00" + digest).digest()
+            found = proved_root(index, newest.size, leaf, hashes(line["proof"])) if newest.size else b""
+        except ValueError:
+            found = b""
+        if found != newest.root or index >= newest.size:
+            raise self.bad(index, "proof-invalid", "its proof leads elsewhere")
+
+    def check_body(self, index: int, data: bytes) -> int:
+        try:
+            body = parse_body(index, data)
+        except Bad as problem:
+            raise self.bad(index, "entry-altered", str(problem)) from problem
+        kind, payload, at_us = body["kind"], body["payload"], int(body["at_us"])
+        before_us = self.last[2] if self.last[0] == index - 1 else None
+        stepped = canonical(["clock.stepped", {"before_us": before_us, "after_us": at_us}])
+        if before_us is not None and at_us < before_us and canonical([kind, payload]) != stepped:
+            raise self.bad(index, "time-unexplained", "time falls and no clock.stepped says so")
+        told = payload if isinstance(payload, dict) else {}
+        if index == 0:
+            if kind != "home.created" or f"sterling/{told.get('home_id')}" != self.manifest["origin"]:
+                raise self.bad(0, "forked", "the first entry does not create this home")
+            if told.get("key") != hashlib.sha256(self.keys[0][1]).hexdigest():
+                raise self.bad(0, "key-unknown", "the home began with another key")
+        elif kind in ("key.rotated", "key.revoked") and told.get("purpose") == "ledger":
+            self.check_rotation(index, kind, told)
+        self.note_names(index, kind, body, told)
+        return at_us
+
+    def note_names(self, index: int, kind: str, body: dict[str, Any], told: dict[str, Any]) -> None:
+        """Remember what an entry puts and what it names."""
+        self.contracts.add(kind)
+        named = list(addresses(body["payload"]))
+        if kind in ("record.put", "record.again"):
+            self.known.add(str(told.get("id")))
+            self.contracts.add(str(told.get("contract")).partition("@")[0])
+        sources = told.get("sources") if kind == "record.put" else None
+        for source in sources if isinstance(sources, list) else []:
+            if isinstance(source, dict) and isinstance(source.get("record"), str):
+                named.append(source["record"])
+        for each in named:
+            self.wanted.setdefault(each, index)
+        is_apart = set(told) == {"blob", "size_bytes"} or (kind == "record.put" and "document" not in told)
+        if is_apart and is_hash(told.get("blob")):
+            self.documents.setdefault(told["blob"], index)
+
+    def check_rotation(self, index: int, kind: str, told: dict[str, Any]) -> None:
+        known = [key.hex() for _, key in self.keys]
+        if kind == "key.revoked":
+            if told.get("key") == known[-1]:
+                raise self.bad(index, "key-unknown", "the key in force is revoked")
+            return
+        try:
+            signed = {name: told[name] for name in ("purpose", "old", "new", "from_index")}
+            signed["home_id"] = self.manifest["origin"].partition("/")[2]
+            message = b"sterling/key-rotation/1\0" + canonical(signed).encode("utf-8")
+            for name in ("old", "new"):
+                check_signature(hashes([told[name]])[0], exact_base64(told["by_" + name], 64), message)
+        except (ValueError, KeyError, TypeError) as problem:
+            raise self.bad(index, "key-unknown", "a change of keys not signed by both") from problem
+        is_here = type(told["from_index"]) is int and told["from_index"] == index
+        if told["old"] != known[-1] or told["new"] in known or not is_here:
+            raise self.bad(
+                index, "key-unknown", "a change that does not lead from the key in force to a new one"
+            )
+        self.keys.append((index, bytes.fromhex(told["new"])))
+
+    def check_note(self, line: dict[str, Any], newest: Note | None) -> None:
+        size, good = line.get("size"), self.size
+        fields = {"note", "size"} | (set() if newest is None else {"consistency"})
+        if set(line) != fields or not isinstance(line["note"], str):
+            raise BadMember("checkpoints.jsonl", "a line with other fields")
+
+        def bad(code: str, message: str, *, is_open: bool = False) -> BadMember:
+            return BadMember(
+                "checkpoints.jsonl", message, code, good, None if is_open else int(str(size)) - 1
+            )
+
+        if type(size) is not int or size <= good:
+            raise bad("checkpoint-order", "sizes do not rise", is_open=True)
+        public = [key for since, key in self.keys if not since or size > since][-1]
+        try:
+            note = Note(line["note"])
+            known = note.signed_by(Key(self.manifest["origin"], public))
+        except ValueError as problem:
+            raise bad("root-mismatch", str(problem)) from problem
+        if not known:
+            raise bad("key-unknown", "signed by another key")
+        if note.size != size:
+            raise bad("checkpoint-order", f"it speaks of size {note.size}")
+        if note.origin != self.manifest["origin"]:
+            raise bad("forked", "it is of another log")
+        if newest is None and size > self.entries:
+            raise BadMember("entries.jsonl", "the tail is missing", "tail-missing", self.entries, size - 1)
+        try:
+            leads = newest is None and self.roots[size] == note.root
+            if newest is not None:
+                found = proved_roots(size, newest.size, note.root, hashes(line["consistency"]))
+                leads = found == (note.root, newest.root)
+        except ValueError:
+            leads = False
+        if not leads:
+            raise bad("root-mismatch", "it was signed over other entries")
+        self.size = size
+
+    def check_named(self) -> None:
+        """What is named is here or listed, and nothing else is here."""
+        for address, index in self.documents.items():
+            start, end = self.members.get(f"blobs/{address}", (0, 0))
+            if 0 < end - start <= TEXT_MAX:
+                try:
+                    text = self.data[start:end].decode("utf-8")
+                    inner = list(addresses(json.loads(text))) if canonical(json.loads(text)) == text else []
+                except (ValueError, RecursionError):
+                    inner = []
+                for each in inner:
+                    self.wanted[each] = min(index, self.wanted.get(each, index))
+        for each, index in sorted(self.wanted.items(), key=lambda item: (item[1], item[0])):
+            if f"blobs/{each}" not in self.members and each not in self.known:
+                if is_hash(each):
+                    message = f"entry {index} names blob {each}"
+                    raise BadMember(f"blobs/{each}", message, "blob-missing", index, index)
+                message = f"entry {index} names record {each}"
+                raise BadMember("entries.jsonl", message, "", index, index)
+        for name in self.members:
+            folder, _, rest = name.partition("/")
+            stray = folder == "blobs" and rest not in self.wanted
+            if stray or (folder == "contracts" and rest.partition("@")[0] not in self.contracts):
+                raise BadMember(name, "no entry here names it")
+
+    def bad(self, index: int, code: str, message: str) -> BadMember:
+        return BadMember("entries.jsonl", message, code, index, index)
+
+
+def verify_bundle(path: Path, pin: str | None = None) -> Answer:
+    """The verdict on a bundle. Errors: OSError, ValueError for a bad pin."""
+    trusted = None if pin is None else Key.parse(pin)
+    with path.open("rb") as file:
+        is_empty = not file.read(1)
+        data = b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return verify_bytes(data, trusted)
+
+
+def verify_bytes(data: Any, trusted: Key | None) -> Answer:
+    """The verdict on the bytes of a bundle."""
+    bundle, place, doubt = Bundle(data, trusted), None, ""
+    try:
+        bundle.check()
+        doubt = "" if trusted is not None else "nobody vouches for the key that signed it"
+        doubt = doubt if CAN_CHECK_SIGNATURES else "without the package cryptography no signature was checked"
+    except BadMember as problem:
+        place = problem.place
+    verdict, status = ("broken", BROKEN) if place else ("cannot-judge", CANNOT_JUDGE) if doubt else ("ok", OK)
+    manifest = bundle.manifest
+    return {
+        "verdict": verdict, "exit": status, "message": place["message"] if place else doubt,
+        "code": place["code"] if place else "integrity.no-anchor" if doubt else "",
+        "origin": manifest.get("origin", ""), "selection": manifest.get("selection", {}),
+        "size": bundle.size, "entries": bundle.entries, "withheld": manifest.get("withheld", []),
+        "blobs": sum(name.startswith("blobs/") for name in bundle.members), "first_bad": place,
+    }  # fmt: skip
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; gives the exit status."""
     parser = argparse.ArgumentParser(description="Check a Sterling home without Sterling.")
@@ -760,13 +1181,18 @@ def main(arguments: list[str] | None = None) -> int:
         is_file = given.pin is not None and Path(given.pin).is_file()
         pin = Path(given.pin).read_text(encoding="utf-8") if is_file else given.pin
         notes = tuple(path.read_text(encoding="utf-8") for path in given.anchor)
-        result = verify(given.home, pin, notes, blobs=given.blobs)
+        if is_bundle(given.home):
+            result = verify_bundle(given.home, pin)
+        else:
+            result = verify(given.home, pin, notes, blobs=given.blobs)
     except (Nothing, OSError, ValueError) as problem:
         print(f"nothing to check: {problem}", file=sys.stderr)
         return USAGE
     words = "{verdict} {size} entries, head {head}, anchored to {anchored_to} {code} {message!r} {first_bad}"
-    words += " losses {losses}" if result["losses"] else ""
-    words += " copies outside began anew at entries {restored_at}" if result["restored_at"] else ""
+    words += " losses {losses}" if result.get("losses") else ""
+    words += " copies outside began anew at entries {restored_at}" if result.get("restored_at") else ""
+    if "origin" in result:
+        words = "{verdict} {entries} entries of {origin!r} under {size} {code} {message!r} {first_bad}"
     print(json.dumps(result, sort_keys=True) if given.json else words.format(**result))
     return int(result["exit"])
 

@@ -40,6 +40,7 @@ __all__ = [
     "Progress",
     "Row",
     "check_log",
+    "parse_entry",
     "read_canonical",
 ]
 
@@ -203,7 +204,7 @@ class LogCheck:
             raise Broken(index, index, code, "its previous hash is not the hash of the entry before it")
         if sealed.hash != digest:
             raise Broken(index, index, "integrity.entry-altered", "its bytes do not give its stored hash")
-        body = _parse(index, data)
+        body = parse_entry(index, data)
         twins = (body["kind"], body.get("contract", ""), body.get("subject", ""), body.get("run", ""))
         if twins != (kind, contract, subject, run) or type(at_us) is not int or body["at_us"] != at_us:
             raise Broken(index, index, "integrity.entry-altered", "a column does not say what its body says")
@@ -420,7 +421,7 @@ def _admitted_loss(row: Row, expected_hash: str) -> tuple[int, int, str]:
     return 0, 0, ""
 
 
-def _parse(index: int, data: bytes) -> dict[str, Json]:
+def parse_entry(index: int, data: bytes) -> dict[str, Json]:
     """The body, if it is canonical and has the shape of an entry."""
     try:
         body = read_canonical(data)
