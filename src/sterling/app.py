@@ -17,12 +17,23 @@ from typing import TYPE_CHECKING
 from sterling.kernel.errors import SterlingError
 
 if TYPE_CHECKING:
+    from sterling.kernel.counters import CounterRule
     from sterling.kernel.home import Home
+    from sterling.kernel.telemetry import SpanRule
     from sterling.packs.autopilot.door import TestCase, TestVerdict
     from sterling.runtime.conductor import JobSource
     from sterling.serve.views.status import StatusFacts, WaitingFact
 
-__all__ = ["RunRecheck", "job_sources", "judge_tests", "open_app_home", "recheck_run", "status_facts"]
+__all__ = [
+    "RunRecheck",
+    "counter_rules",
+    "job_sources",
+    "judge_tests",
+    "open_app_home",
+    "recheck_run",
+    "span_rules",
+    "status_facts",
+]
 
 _BETWEEN_LOOKS_S = 0.25  # Processor use is what happened between two looks.
 _CURES = {  # What lets work run that a person asks for, where asking alone does not.
@@ -65,7 +76,21 @@ def open_app_home(
             for run in recover_runs(home):
                 say(f"closed {run}, which a process that died had left open")
             _take_from_spool(home, say)
-        yield home
+        try:
+            yield home
+        finally:
+            if not read_only:
+                _keep_telemetry(home, say)
+
+
+def counter_rules() -> tuple[CounterRule, ...]:
+    """Every counter of the kernel, the runtime and the packs."""
+    return tuple(rule for counters, _ in _observed() for rule in counters)
+
+
+def span_rules() -> tuple[SpanRule, ...]:
+    """Every span that is made from entries."""
+    return tuple(rule for _, spans in _observed() for rule in spans)
 
 
 def _take_from_spool(home: Home, say: Say) -> None:
@@ -183,6 +208,28 @@ def status_facts(home: Home) -> StatusFacts:
         open_tasks=_open_tasks(home),
         refusals=sum(1 for _ in home.ledger.read(kind="write.refused")),
     )
+
+
+def _observed() -> list[tuple[tuple[CounterRule, ...], tuple[SpanRule, ...]]]:
+    from sterling.kernel.counters import KERNEL_COUNTERS
+    from sterling.kernel.telemetry import KERNEL_SPANS
+    from sterling.packs.autopilot import door as autopilot
+    from sterling.packs.ci import door as ci
+    from sterling.runtime.observed import RUNTIME_COUNTERS, RUNTIME_SPANS
+
+    own = [(KERNEL_COUNTERS, KERNEL_SPANS), (RUNTIME_COUNTERS, RUNTIME_SPANS)]
+    return [*own, ci.observed(), autopilot.observed()]
+
+
+def _keep_telemetry(home: Home, say: Say) -> None:
+    """Write telemetry when a run has ended since the last time; what goes wrong is said, and work goes on."""
+    from sterling.kernel.telemetry import has_ended_runs, record_telemetry
+
+    try:
+        if has_ended_runs(home):
+            record_telemetry(home, span_rules(), counter_rules())
+    except Exception as problem:  # noqa: BLE001 - telemetry never stops work that is done
+        say(f"telemetry was not written: {problem!r:.300}\nnext: sterling doctor")
 
 
 def _recheck_records(home: Home, run_id: str) -> RunRecheck:
