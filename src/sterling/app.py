@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from sterling.kernel.telemetry import SpanRule
     from sterling.packs.autopilot.door import TestCase, TestVerdict
     from sterling.runtime.conductor import JobSource
+    from sterling.runtime.doctor import Row
     from sterling.serve.views.status import StatusFacts, WaitingFact
 
 __all__ = [
     "RunRecheck",
+    "counter_problems",
     "counter_rules",
+    "examine_home",
     "job_sources",
     "judge_tests",
     "open_app_home",
@@ -230,6 +233,41 @@ def _keep_telemetry(home: Home, say: Say) -> None:
             record_telemetry(home, span_rules(), counter_rules())
     except Exception as problem:  # noqa: BLE001 - telemetry never stops work that is done
         say(f"telemetry was not written: {problem!r:.300}\nnext: sterling doctor")
+
+
+def examine_home(path: Path, settings: Sequence[str] = ()) -> list[Row]:
+    """Every row of the doctor, for a machine and the home at a path, whatever state they are in."""
+    from sterling.kernel.clock import SystemClock
+    from sterling.kernel.config import default_config
+    from sterling.packs.recall import door as recall
+    from sterling.runtime.doctor import Patient, Probe, examine
+    from sterling.runtime.doctor_probes import home_probes, machine_probes
+
+    languages = [str(name) for name in default_config(settings).get("ocr.languages")]
+    reading = Probe(
+        "tool.tesseract",
+        "The reading engine starts with its language data.",
+        lambda _: recall.try_reading(languages),
+        absent=("recall.language-missing",),
+    )
+    patient = Patient(path, SystemClock(), counter_rules(), settings)
+    try:
+        return examine([*machine_probes(), reading, *home_probes()], patient)
+    finally:
+        if patient.home is not None:
+            patient.home.close()
+
+
+def counter_problems(path: Path) -> list[str]:
+    """What the written counters of a home say otherwise than its ledger; also why they were not compared."""
+    from sterling.kernel.home import open_home
+    from sterling.kernel.telemetry import check_counters
+
+    try:
+        with open_home(path, read_only=True) as home:
+            return check_counters(home, counter_rules())
+    except SterlingError as problem:
+        return [f"counters were not compared: {problem.code}: {problem.message}"]
 
 
 def _recheck_records(home: Home, run_id: str) -> RunRecheck:

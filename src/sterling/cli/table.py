@@ -46,6 +46,13 @@ COMMANDS: tuple[Row, ...] = (
         ("ledger.head", "ledger.show", "ledger.checkpoint", "ledger.prove"),
         "sterling ledger head",
     ),
+    Row(
+        "doctor",
+        "doctor",
+        "Try everything a home must do; name faults.",
+        ("doctor.result", "doctor.counters"),
+        "sterling doctor",
+    ),
     Row("run", "run", "Runs of every pack, one shape.", ("run.list", "view.run"), "sterling run list"),
     Row(
         "ingest",

@@ -11,7 +11,9 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -59,6 +61,7 @@ __all__ = [
     "init_home",
     "is_home",
     "open_home",
+    "scratch_home",
 ]
 
 _README = """This folder is a Sterling home: a record of what programs did here, with its evidence.
@@ -129,13 +132,21 @@ class Home:
     """An open home; use it as a context manager, or call `close`."""
 
     def __init__(
-        self, path: Path, *, home_id: str, demo: bool, config: Config, clock: Clock, read_only: bool
+        self,
+        path: Path,
+        *,
+        home_id: str,
+        demo: bool,
+        config: Config,
+        clock: Clock,
+        read_only: bool,
+        anchors: Anchors | None = None,
     ) -> None:
         self.path, self.id, self.demo = path, home_id, demo
         self.config, self.clock, self.read_only = config, clock, read_only
         self.contracts: Contracts = load_contracts()
         self.blobs = Blobs(path / "blobs")
-        self.anchors = Anchors.open(home_id)
+        self.anchors = Anchors.open(home_id) if anchors is None else anchors
         self.ledger = Ledger(
             path / "ledger.db",
             home_id=home_id,
@@ -272,6 +283,25 @@ def open_home(
     return Home(
         path, home_id=home_id, demo=demo, config=config, clock=clock or SystemClock(), read_only=read_only
     )
+
+
+@contextmanager
+def scratch_home(beside: Path, clock: Clock | None = None) -> Iterator[Home]:
+    """A whole home in a folder of its own, anchors included, to try a disk with; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=beside) as folder:
+        path, home_id, ticking = Path(folder) / "home", random_id("home"), clock or SystemClock()
+        _furnish(path, home_id, ticking, demo=False)
+        config, anchors = load_config(path / "sterling.toml", ()), Anchors(home_id, Path(folder) / "anchors")
+        with Home(
+            path,
+            home_id=home_id,
+            demo=False,
+            config=config,
+            clock=ticking,
+            read_only=False,
+            anchors=anchors,
+        ) as home:
+            yield home
 
 
 def _read_identity(database: Path) -> tuple[str, int, bool]:

@@ -257,9 +257,9 @@ def counters(home: Home) -> dict[str, Json]:
 
 def observed() -> tuple[tuple[CounterRule, ...], tuple[SpanRule, ...]]:
     """What of this pack's entries is counted, and what is shown as spans."""
-    from sterling.packs.autopilot.journal import COUNTERS, SPANS
+    from sterling.packs.autopilot.journal import COUNTER_RULES, SPANS
 
-    return COUNTERS, SPANS
+    return COUNTER_RULES, SPANS
 
 
 def open_tasks(home: Home) -> list[str]:

@@ -17,7 +17,7 @@ from sterling.kernel.telemetry import SpanRule
 from sterling.packs.autopilot.process.story import read_story
 from sterling.packs.autopilot.process.view import Told
 
-__all__ = ["COUNTERS", "SPANS", "count", "counters", "journal"]
+__all__ = ["COUNTERS", "COUNTER_RULES", "SPANS", "count", "counters", "journal"]
 
 TRANSITION = "autopilot.transition"
 _CONTENT = ("artifact.", "check.", "level.", "oracle.")
@@ -41,7 +41,7 @@ def _violates(document: Mapping[str, Any]) -> int:
     )
 
 
-COUNTERS = tuple(
+COUNTER_RULES = tuple(
     CounterRule(name, sentence, "record.put", TRANSITION, amount=amount, distinct=distinct)
     for name, sentence, amount, distinct in (
         (
@@ -76,6 +76,7 @@ COUNTERS = tuple(
         ),
     )
 )
+COUNTERS = tuple(rule.name for rule in COUNTER_RULES)
 SPANS = (
     SpanRule(
         "agent.state.transition",
@@ -119,12 +120,12 @@ def counters(home: Home) -> dict[str, int]:
 
 def count(transitions: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Fold transitions into the counters."""
-    fold = CounterFold(COUNTERS)
+    fold = CounterFold(COUNTER_RULES)
     for document in transitions:
         fold.add_document(("record.put", TRANSITION), document)
     found = fold.counters(0).counts
     assert all(each.value is not None for each in found.values()), "a transition breaks its contract"
-    return {rule.name: int(found[rule.name].value or 0) for rule in COUNTERS}
+    return {name: int(found[name].value or 0) for name in COUNTERS}
 
 
 def _line(told: Told) -> dict[str, Json]:

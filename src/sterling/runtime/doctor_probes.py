@@ -1,0 +1,490 @@
+"""What the doctor tries: machine, stores, roles, the ledger and its proofs, keys, leases, telemetry.
+
+Each probe raises the error whose code and next step stand in its row. What would
+leave marks in a ledger (a lease stepped through its life, a blob) is done in a
+scratch home on the same disk, through the same code, and is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from sterling.kernel.batch import Batch, FenceHolds
+from sterling.kernel.checkpoint import open_note
+from sterling.kernel.clock import SystemClock
+from sterling.kernel.config import load_config
+from sterling.kernel.errors import SterlingError
+from sterling.kernel.home import is_home, open_home, scratch_home
+from sterling.kernel.integrity import Forked, NoAnchor, ProjectionAltered
+from sterling.kernel.keys import KeyUnusable, load_key, load_public_key
+from sterling.kernel.lease_table import LeaseExpired, LeaseLost
+from sterling.kernel.ledger import LedgerTailMissing
+from sterling.kernel.liveness import ProcessName, is_alive
+from sterling.kernel.locks import Role, RoleTaken
+from sterling.kernel.projections import PROJECTIONS, rebuild
+from sterling.kernel.signing import verify_signature
+from sterling.kernel.sinks import whole_lines
+from sterling.kernel.telemetry import STREAMS, check_counters
+from sterling.runtime.doctor import NotTried, Patient, Probe
+
+__all__ = ["ROLES", "home_probes", "machine_probes"]
+
+ROLES = ("writer", "conductor", "authority", "recorder", "server", "migrate")
+_STORES = ("blobs", "spool", "telemetry", "run", "keys")
+_SQLITE_LEAST = (3, 37, 0)  # STRICT tables.
+_FREE_BYTES_LEAST = 1 << 30
+_PROBE_BYTES = 64 * 1024
+_LINES_READ = 50
+_HOLDER = re.compile(r"pid (\d+) \(start tick (\d+)\)")
+
+
+class StoreUnusable(SterlingError):
+    """A folder does not keep what is written into it."""
+
+    code = "doctor.store-unusable"
+    hint = "Give the folder back its place, its rights and its room, then run `sterling doctor`."
+
+
+class SpaceLow(SterlingError):
+    """The disk of the home is nearly full."""
+
+    code = "doctor.space-low"
+    hint = "Make room on that disk, then run `sterling doctor`."
+
+
+class SqliteUnfit(SterlingError):
+    """This machine's SQLite lacks what a ledger needs."""
+
+    code = "doctor.sqlite-unfit"
+    hint = "Run Sterling on a Python with a newer SQLite, then run `sterling doctor`."
+
+
+class RoleOrphaned(SterlingError):
+    """A role is held by a process that never took it, such as a child of a dead one."""
+
+    code = "doctor.role-orphaned"
+    hint = "Find the process with `fuser -v` on the lock file and end it, then run `sterling doctor`."
+
+
+class ClockBehind(SterlingError):
+    """The wall clock is behind the newest entry."""
+
+    code = "doctor.clock-behind"
+    hint = "Set the clock, such as with `timedatectl set-ntp true`, then run `sterling doctor`."
+
+
+class LeaseMisbehaves(SterlingError):
+    """A lease went another way than its table says."""
+
+    code = "doctor.lease-misbehaves"
+    hint = "Do not rely on leases of this installation; run `sterling plugins check` and install it again."
+
+
+class TelemetryUnreadable(SterlingError):
+    """A telemetry file does not end in whole lines of OTLP."""
+
+    code = "doctor.telemetry-unreadable"
+    hint = "Have a torn line cut off: `sterling doctor --telemetry`. Move a file of other content aside."
+
+
+class CountersDiffer(SterlingError):
+    """A line of counters is not what the ledger says."""
+
+    code = "doctor.counters-differ"
+    hint = "Believe `sterling doctor --counters`, and move `telemetry/counters.jsonl` aside."
+
+
+class ToolBroken(SterlingError):
+    """A program that packs call is there and does not run."""
+
+    code = "doctor.tool-broken"
+    hint = "Install the program again, then run `sterling doctor`."
+
+
+def machine_probes() -> list[Probe]:
+    """What needs no home."""
+    return [
+        Probe("sqlite", "SQLite's version and compile options are enough for a ledger.", _sqlite),
+        Probe("contracts", "Every schema file is a contract and is the locked one.", _contracts),
+        Probe("plugins", "Every plugin is the locked one.", _plugins),
+        Probe("keyring", "The desktop's key store opens.", _keyring),
+        Probe("tool.git", "git runs.", _git),
+    ]
+
+
+def home_probes() -> list[Probe]:
+    """What acts on the home; stands on the rows of `machine_probes`."""
+    return [
+        Probe("settings", "sterling.toml is valid.", _settings),
+        Probe("home", "The home opens.", _home),
+        Probe("space", "The home's disk has room.", _space),
+        Probe(
+            "store.home", "The home keeps a probe: written, synced, read back.", partial(_store, folder="")
+        ),
+        *(
+            Probe(f"store.{name}", f"{name}/ keeps a probe.", partial(_store, folder=name), ("store.home",))
+            for name in _STORES
+        ),
+        Probe(
+            "store.anchors", "The copies outside have a folder that keeps a probe.", _store_anchors, ("home",)
+        ),
+        *(
+            Probe(
+                f"role.{name}",
+                f"Role {name} can be taken and lost.",
+                partial(_role, name=name),
+                ("store.run",),
+            )
+            for name in ROLES
+        ),
+        Probe("ledger", "Every entry follows from the one before it.", _ledger, ("sqlite", "home")),
+        *(
+            Probe(
+                f"table.{name}",
+                f"Table {name}, rebuilt in memory, is the stored one.",
+                partial(_table, name=name),
+                ("ledger",),
+            )
+            for name in PROJECTIONS
+        ),
+        Probe(
+            "anchor",
+            "The newest copy outside is signed by the pinned key and fits the ledger.",
+            _anchor,
+            ("ledger",),
+        ),
+        Probe("clock", "The wall clock is not behind the newest entry.", _clock, ("ledger",)),
+        *(
+            Probe(
+                f"key.{name}",
+                f"Key {name} signs, and its public half verifies.",
+                partial(_key, purpose=name),
+                (stands_on,),
+            )
+            for name, stands_on in (("ledger", "ledger"), ("attest", "home"))
+        ),
+        Probe(
+            "lease",
+            "A lease goes through acquire, renew, expiry and takeover.",
+            _lease,
+            ("contracts", "store.run"),
+        ),
+        Probe("blob", "A blob is put and read back.", _blob, ("contracts", "store.run")),
+        Probe("quarantine", "What was set aside as damaged.", _quarantine, ("store.blobs",)),
+        Probe("telemetry", "The telemetry files end in whole OTLP lines.", _telemetry, ("store.telemetry",)),
+        Probe(
+            "counters", "The counters written are what the ledger says.", _counters, ("ledger", "telemetry")
+        ),
+    ]
+
+
+def _sqlite(_: Patient) -> str:
+    version = tuple(int(part) for part in sqlite3.sqlite_version.split("."))
+    if version < _SQLITE_LEAST:
+        raise SqliteUnfit(f"expected SQLite 3.37.0 at least, found {sqlite3.sqlite_version}")
+    connection = sqlite3.connect(":memory:")
+    options = {str(row[0]) for row in connection.execute("PRAGMA compile_options")}
+    connection.close()
+    if "THREADSAFE=0" in options or "ENABLE_FTS5" not in options:
+        raise SqliteUnfit("expected SQLite with threads and FTS5, found it compiled without")
+    return f"SQLite {sqlite3.sqlite_version}, {len(options)} compile options"
+
+
+def _contracts(_: Patient) -> str:
+    from sterling.kernel.contract_lock import check
+    from sterling.kernel.contracts import load_contracts
+    from sterling.kernel.shipped import shipped
+
+    contracts = load_contracts()
+    check(contracts, shipped("contracts.lock"))
+    return f"{len(contracts.names())} contracts agree with the lock"
+
+
+def _plugins(_: Patient) -> str:
+    from sterling.runtime.registry import inspect
+
+    scan = inspect()
+    if scan.refusals:
+        raise scan.refusals[0]
+    return f"{len(scan.manifests)} plugins agree with the lock"
+
+
+def _keyring(_: Patient) -> str:
+    import keyring
+    from keyring.backends import fail, null
+    from keyring.errors import KeyringError
+
+    backend = keyring.get_keyring()
+    if isinstance(backend, fail.Keyring | null.Keyring):
+        raise NotTried("no key store of a desktop can be reached; keys lie in files of mode 0600")
+    try:
+        keyring.get_password("sterling", "doctor")
+    except KeyringError as problem:
+        raise NotTried(
+            f"the key store does not open ({problem!r:.100}); keys lie in files of mode 0600"
+        ) from None
+    return f"{type(backend).__module__} answers"
+
+
+def _git(_: Patient) -> str:
+    found = shutil.which("git")
+    if found is None:
+        raise NotTried("git is not installed; test evidence and coding tasks need it", "apt-get install git")
+    try:
+        done = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        raise ToolBroken(f"expected {found} to run, found: {problem!r:.200}") from problem
+    if done.returncode != 0:
+        raise ToolBroken(
+            f"expected {found} to run, found exit {done.returncode}: {done.stderr.strip()[:200]}"
+        )
+    return done.stdout.strip()
+
+
+def _settings(patient: Patient) -> str:
+    if not is_home(patient.path):
+        raise NotTried("there is no home to read settings from")
+    config = load_config(patient.path / "sterling.toml", patient.settings)
+    return f"settings {config.sha256[:12]}"
+
+
+def _home(patient: Patient) -> str:
+    patient.home = open_home(patient.path, read_only=True, clock=patient.clock, settings=patient.settings)
+    return f"{patient.home.id}, {patient.home.ledger.size()} entries"
+
+
+def _space(patient: Patient) -> str:
+    folder = _require_folder(patient.path)
+    free = shutil.disk_usage(folder).free
+    if free < _FREE_BYTES_LEAST:
+        raise SpaceLow(f"expected {_FREE_BYTES_LEAST} bytes free at {folder}, found {free}")
+    return f"{free >> 20} MiB free"
+
+
+def _store(patient: Patient, *, folder: str) -> str:
+    _require_folder(patient.path)
+    return _keeps(patient.path / folder)
+
+
+def _store_anchors(patient: Patient) -> str:
+    folder = patient.opened.anchors.folder
+    if not folder.exists():
+        folder = next(parent for parent in folder.parents if parent.exists())
+    return _keeps(folder)
+
+
+def _keeps(folder: Path) -> str:
+    """Write a probe into a nameless file, sync it, read it back."""
+    probe = secrets.token_bytes(_PROBE_BYTES)
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            left = memoryview(probe)
+            while left:
+                left = left[os.write(file.fileno(), left) :]
+            os.fsync(file.fileno())
+            found = os.pread(file.fileno(), _PROBE_BYTES, 0)
+    except OSError as problem:
+        missing = problem.errno == errno.ENOENT
+        cure = f"`mkdir -m 700 {folder}`, then `sterling doctor`" if missing else None
+        raise StoreUnusable(
+            f"expected {folder} to keep a probe, found: {problem.strerror}", hint=cure
+        ) from problem
+    if found != probe:
+        raise StoreUnusable(f"expected {folder} to give a probe back, found other bytes")
+    return f"{_PROBE_BYTES} bytes written, synced and read back"
+
+
+def _role(patient: Patient, *, name: str) -> str:
+    role = Role(patient.path / "run", name)
+    try:
+        role.take()
+    except RoleTaken as taken:
+        holder = str(taken.details["holder"])
+        named = _HOLDER.search(holder)
+        boot_id = patient.clock.boot_id()
+        if named is None or not is_alive(ProcessName(int(named[1]), int(named[2]), boot_id), boot_id):
+            lock = patient.path / "run" / f"{name}.lock"
+            raise RoleOrphaned(
+                f"expected the holder of {lock} to live, found it held and named {holder or 'by nobody'}"
+            ) from taken
+        raise NotTried(f"held by {holder}, which is at work") from None
+    role.release()
+    return "taken and lost"
+
+
+def _ledger(patient: Patient) -> str:
+    home = patient.opened
+    try:
+        anchored = home.anchors.latest_size() or 0
+    except SterlingError:
+        anchored = 0  # The row `anchor` says it.
+    patient.rebuilt = rebuild(home.path / "ledger.db", root_at=anchored)
+    return f"{patient.rebuilt.size} entries recomputed"
+
+
+def _table(patient: Patient, *, name: str) -> str:
+    assert patient.rebuilt is not None
+    if name in patient.rebuilt.different:
+        raise ProjectionAltered(patient.rebuilt.different[name])
+    return "rebuilt and equal"
+
+
+def _anchor(patient: Patient) -> str:
+    assert patient.rebuilt is not None
+    anchors, size = patient.opened.anchors, patient.rebuilt.size
+    note, pin = anchors.latest(), anchors.read_pin()
+    if note is None or pin is None:
+        lacks = "no note" if note is None else "no pinned key"
+        raise NoAnchor(f"expected a copy outside in {anchors.folder}, found {lacks}")
+    checkpoint = open_note(note, [pin.verifier])
+    if checkpoint.size > size:
+        raise LedgerTailMissing(f"expected at least {checkpoint.size} entries (anchored), found {size}")
+    if checkpoint.root != patient.rebuilt.root:
+        raise Forked(
+            f"expected root {checkpoint.root.hex()} at size {checkpoint.size} (anchored), found another"
+        )
+    return f"anchored to {checkpoint.size}, {size - checkpoint.size} newer"
+
+
+def _clock(patient: Patient) -> str:
+    last = patient.opened.ledger.entry(patient.opened.ledger.size() - 1)
+    now_us = patient.clock.wall_us()
+    if last is not None and now_us < last.at_us:
+        raise ClockBehind(
+            f"expected the clock at or after the newest entry, found it {last.at_us - now_us} us behind"
+        )
+    return "at or after the newest entry"
+
+
+def _key(patient: Patient, *, purpose: str) -> str:
+    home = patient.opened
+    folder, message = home.path / "keys", secrets.token_bytes(64)
+    signer = load_key(folder, purpose)
+    public = load_public_key(folder, purpose)
+    if public != signer.public_key:
+        raise KeyUnusable(f"expected {purpose}.pub beside its key in {folder}, found another or none")
+    verify_signature(public, signer.sign(message), message)
+    if purpose == "ledger":
+        first = next(home.ledger.read(kind="home.created")).payload["key"]
+        known = [str(first), *(str(e.payload["new"]) for e in home.ledger.read(kind="key.rotated"))]
+        if signer.fingerprint not in known:
+            raise KeyUnusable(
+                f"expected the key that the ledger names, {known[-1]}, found {signer.fingerprint}"
+            )
+    return f"signed and verified, {signer.fingerprint[:12]}"
+
+
+class _SteppedClock(SystemClock):
+    """The machine's clock with time that can be let pass."""
+
+    passed_us = 0
+
+    def wall_us(self) -> int:
+        return super().wall_us() + self.passed_us
+
+    def boot_us(self) -> int:
+        return super().boot_us() + self.passed_us
+
+
+def _lease(patient: Patient) -> str:
+    clock = _SteppedClock()
+    with scratch_home(patient.path / "run", clock) as home:
+        first = home.leases.acquire("doctor", 600, holder="first")
+        clock.passed_us = 300_000_000
+        renewed = home.leases.renew(first)
+        if renewed.token != first.token or renewed.expires_us <= first.expires_us:
+            raise LeaseMisbehaves("expected a renewal to keep the token and move the end, found otherwise")
+        clock.passed_us = 1_000_000_000
+        try:
+            home.leases.renew(renewed)
+        except LeaseExpired:
+            second = home.leases.acquire("doctor", 600, holder="second")
+        else:
+            raise LeaseMisbehaves("expected an expired lease to stay expired, found it renewed")
+        if second.token <= first.token:
+            raise LeaseMisbehaves(
+                f"expected a token above {first.token} after a takeover, found {second.token}"
+            )
+        stale = Batch()
+        stale.append("process.ended", {"command": "doctor", "exit": 0})
+        stale.require(FenceHolds("doctor", first.token))
+        try:
+            home.ledger.commit(stale)
+        except (LeaseLost, LeaseExpired):
+            return "acquired, renewed, expired, taken over; the old holder's write was refused"
+    raise LeaseMisbehaves("expected a write under an old token to be refused, found it accepted")
+
+
+def _blob(patient: Patient) -> str:
+    data = secrets.token_bytes(_PROBE_BYTES)
+    with scratch_home(patient.path / "run") as home:
+        address = home.blobs.put(data)
+        if home.blobs.get(address) != data:
+            raise StoreUnusable(f"expected blob {address} back, found other bytes")
+    return f"{_PROBE_BYTES} bytes put and read back"
+
+
+def _quarantine(patient: Patient) -> str:
+    folders = (patient.path / "blobs" / ".quarantine", patient.path / "spool" / "quarantine")
+    count = sum(1 for folder in folders if folder.is_dir() for _ in folder.iterdir())
+    return f"{count} files set aside"
+
+
+def _telemetry(patient: Patient) -> str:
+    read = 0
+    for stream in STREAMS:
+        path = patient.path / "telemetry" / f"{stream}.jsonl"
+        if not path.exists():
+            continue
+        if _is_torn(path):
+            role = Role(patient.path / "run", "telemetry")
+            try:
+                role.take(wait_ms=2000)  # Whoever is in the middle of a line ends it.
+            except RoleTaken as taken:
+                raise NotTried(f"being written by {taken.details['holder']}") from None
+            role.release()
+            if _is_torn(path):
+                raise TelemetryUnreadable(f"expected {path} to end in a whole line, found a torn one")
+        outer = "resourceSpans" if stream == "traces" else "resourceMetrics"
+        for line in whole_lines(path)[-_LINES_READ:]:
+            try:
+                whole = set(json.loads(line)) == {outer}
+            except (ValueError, TypeError):
+                whole = False
+            if not whole:
+                raise TelemetryUnreadable(f"expected lines of {outer} in {path}, found {line[:60]!r}")
+            read += 1
+    if not read:
+        raise NotTried("no run has ended yet, so nothing was written")
+    return f"{read} newest lines parsed"
+
+
+def _counters(patient: Patient) -> str:
+    problems = check_counters(patient.opened, patient.counter_rules)
+    if problems:
+        raise CountersDiffer(problems[0])
+    return "recomputed and equal"
+
+
+def _is_torn(path: Path) -> bool:
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
+def _require_folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise NotTried(f"there is no folder {path}", "sterling init")
+    return path
