@@ -80,6 +80,11 @@ class LineSink:
             self.dropped = +self.dropped
 
     def _write_lines(self) -> None:
+        for path in sorted(self._folder.glob("*.jsonl")):
+            try:
+                self.torn_lines += cut_torn_line(path)
+            except OSError:
+                continue  # What stands there takes no line either, and that is counted.
         while (item := self._queue.get()) is not None and not self._given_up:
             stream, line = item
             try:
@@ -121,10 +126,8 @@ class LineSink:
 
     def _open(self, stream: str) -> int:
         if stream not in self._files:
-            path = self._folder / f"{stream}.jsonl"
-            self.torn_lines += cut_torn_line(path)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._files[stream] = os.open(path, flags, 0o600)
+            self._files[stream] = os.open(self._folder / f"{stream}.jsonl", flags, 0o600)
         return self._files[stream]
 
     def _rotate(self, stream: str) -> None:

@@ -53,6 +53,7 @@ class Patient:
     settings: Sequence[str] = ()
     home: Home | None = None
     rebuilt: Rebuilt | None = None
+    failed_device: int = -1
 
     @property
     def opened(self) -> Home:

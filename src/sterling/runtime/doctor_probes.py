@@ -127,10 +127,8 @@ def home_probes() -> list[Probe]:
     return [
         Probe("settings", "sterling.toml is valid.", _settings),
         Probe("home", "The home opens.", _home),
-        Probe("space", "The home's disk has room.", _space),
-        Probe(
-            "store.home", "The home keeps a probe: written, synced, read back.", partial(_store, folder="")
-        ),
+        Probe("store.home", "The home keeps a probe: written, synced, read back.", _store_home),
+        Probe("space", "The home's disk has room.", _space, ("store.home",)),
         *(
             Probe(f"store.{name}", f"{name}/ keeps a probe.", partial(_store, folder=name), ("store.home",))
             for name in _STORES
@@ -161,7 +159,7 @@ def home_probes() -> list[Probe]:
             "anchor",
             "The newest copy outside is signed by the pinned key and fits the ledger.",
             _anchor,
-            ("ledger",),
+            ("ledger", "store.anchors"),
         ),
         Probe("clock", "The wall clock is not behind the newest entry.", _clock, ("ledger",)),
         *(
@@ -264,15 +262,22 @@ def _home(patient: Patient) -> str:
 
 
 def _space(patient: Patient) -> str:
-    folder = _require_folder(patient.path)
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(patient.path).free
     if free < _FREE_BYTES_LEAST:
-        raise SpaceLow(f"expected {_FREE_BYTES_LEAST} bytes free at {folder}, found {free}")
+        raise SpaceLow(f"expected {_FREE_BYTES_LEAST} bytes free at {patient.path}, found {free}")
     return f"{free >> 20} MiB free"
 
 
+def _store_home(patient: Patient) -> str:
+    device = _require_folder(patient.path).stat().st_dev
+    try:
+        return _keeps(patient.path)
+    except StoreUnusable:
+        patient.failed_device = device
+        raise
+
+
 def _store(patient: Patient, *, folder: str) -> str:
-    _require_folder(patient.path)
     return _keeps(patient.path / folder)
 
 
@@ -280,6 +285,8 @@ def _store_anchors(patient: Patient) -> str:
     folder = patient.opened.anchors.folder
     if not folder.exists():
         folder = next(parent for parent in folder.parents if parent.exists())
+    if folder.stat().st_dev == patient.failed_device:
+        raise NotTried("on the disk of row store.home")
     return _keeps(folder)
 
 
