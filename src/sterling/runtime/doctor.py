@@ -53,7 +53,6 @@ class Patient:
     settings: Sequence[str] = ()
     home: Home | None = None
     rebuilt: Rebuilt | None = None
-    failed_device: int = -1
 
     @property
     def opened(self) -> Home:
@@ -64,12 +63,18 @@ class Patient:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One row: what it says of itself, how it acts, the rows it stands on, and which codes mean absence."""
+    """One row: what it says of itself and how it acts.
+
+    Without the rows that it `needs` it is not tried. It is tried in spite of the
+    rows that it `blames`, and when it fails, a failed one of them is the root.
+    Codes that mean `absent` make it na.
+    """
 
     id: str
     sentence: str
     act: Callable[[Patient], str]
     needs: tuple[str, ...] = ()
+    blames: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
 
 
@@ -94,7 +99,7 @@ def examine(probes: Sequence[Probe], patient: Patient) -> list[Row]:
     """Try every probe in order; each gives exactly one row."""
     rows: dict[str, Row] = {}
     for probe in probes:
-        assert probe.id not in rows and all(need in rows for need in probe.needs), f"order of {probe.id}"
+        assert probe.id not in rows and rows.keys() >= {*probe.needs, *probe.blames}, f"order of {probe.id}"
         unmet = next((rows[need] for need in probe.needs if rows[need].state != "ok"), None)
         if unmet is not None:
             rows[probe.id] = _because_of(probe.id, unmet)
@@ -128,9 +133,9 @@ def _try(probe: Probe, patient: Patient, rows: Mapping[str, Row]) -> Row:
         found = ProbeFailed(f"expected the probe to end, found {type(problem).__name__}: {problem}")
     if found.code in probe.absent:
         return Row(probe.id, "na", found.message, cure=found.hint)
-    same = next((row for row in rows.values() if row.state == "failed" and row.code == found.code), None)
-    if same is not None and same.because == found.message:
-        return _because_of(probe.id, same)
+    for row in (row for row in rows.values() if row.state == "failed"):
+        if row.id in probe.blames or (row.code, row.because) == (found.code, found.message):
+            return _because_of(probe.id, row)
     return Row(probe.id, "failed", found.message, found.code, found.hint)
 
 

@@ -126,15 +126,19 @@ def home_probes() -> list[Probe]:
     """What acts on the home; stands on the rows of `machine_probes`."""
     return [
         Probe("settings", "sterling.toml is valid.", _settings),
-        Probe("home", "The home opens.", _home),
         Probe("store.home", "The home keeps a probe: written, synced, read back.", _store_home),
+        Probe("home", "The home opens.", _home, blames=("store.home",)),
         Probe("space", "The home's disk has room.", _space, ("store.home",)),
         *(
             Probe(f"store.{name}", f"{name}/ keeps a probe.", partial(_store, folder=name), ("store.home",))
             for name in _STORES
         ),
         Probe(
-            "store.anchors", "The copies outside have a folder that keeps a probe.", _store_anchors, ("home",)
+            "store.anchors",
+            "The copies outside have a folder that keeps a probe.",
+            _store_anchors,
+            ("home",),
+            blames=("store.home",),
         ),
         *(
             Probe(
@@ -269,12 +273,9 @@ def _space(patient: Patient) -> str:
 
 
 def _store_home(patient: Patient) -> str:
-    device = _require_folder(patient.path).stat().st_dev
-    try:
-        return _keeps(patient.path)
-    except StoreUnusable:
-        patient.failed_device = device
-        raise
+    if not patient.path.is_dir():
+        raise NotTried(f"there is no folder {patient.path}")
+    return _keeps(patient.path)
 
 
 def _store(patient: Patient, *, folder: str) -> str:
@@ -285,8 +286,6 @@ def _store_anchors(patient: Patient) -> str:
     folder = patient.opened.anchors.folder
     if not folder.exists():
         folder = next(parent for parent in folder.parents if parent.exists())
-    if folder.stat().st_dev == patient.failed_device:
-        raise NotTried("on the disk of row store.home")
     return _keeps(folder)
 
 
@@ -489,9 +488,3 @@ def _is_torn(path: Path) -> bool:
             return False
         file.seek(-1, os.SEEK_END)
         return file.read(1) != b"\n"
-
-
-def _require_folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise NotTried(f"there is no folder {path}", "sterling init")
-    return path
