@@ -159,26 +159,24 @@ def nobody_judges_without_a_home(module: Any) -> None:
     assert module.exit_of([row("home.missing")]) == 4
 
 
-def only_the_root_fails(module: Any) -> None:
-    def fail(_: Any) -> str:
-        raise doctor.ProbeFailed("bad")
+def fail(words: str) -> Callable[[Any], str]:
+    def act(_: Any) -> str:
+        raise doctor.ProbeFailed(words)
 
+    return act
+
+
+def only_the_root_fails(module: Any) -> None:
     probes = [
-        module.Probe("a", "x", fail),
-        module.Probe("b", "x", fail, ("a",)),
-        module.Probe("c", "x", fail, ("b",)),
+        module.Probe("a", "x", fail("1")),
+        module.Probe("b", "x", fail("2"), ("a",)),
+        module.Probe("c", "x", fail("3"), ("b",)),
     ]
     rows = module.examine(probes, module.Patient(Path("x"), FakeClock()))
     assert [(each.state, each.root) for each in rows] == [("failed", ""), ("na", "a"), ("na", "a")]
 
 
 def the_blamed_row_is_the_root(module: Any) -> None:
-    def fail(words: str) -> Callable[[Any], str]:
-        def act(_: Any) -> str:
-            raise doctor.ProbeFailed(words)
-
-        return act
-
     probes = [module.Probe("a", "x", fail("1")), module.Probe("b", "x", fail("2"), blames=("a",))]
     rows = module.examine(probes, module.Patient(Path("x"), FakeClock()))
     assert [each.state for each in rows] == ["failed", "na"]

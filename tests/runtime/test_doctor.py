@@ -20,7 +20,7 @@ from sterling.kernel.blobs import Blobs
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.keys import make_key
-from sterling.kernel.locks import Role
+from sterling.kernel.locks import Role, RoleTaken
 from sterling.kernel.records import Source
 from sterling.packs.recall.ocr import probe as reading
 from sterling.runtime import doctor_probes, registry
@@ -115,24 +115,20 @@ def another_key(path: Path) -> None:
         shutil.copy2(folder / f"ledger.{suffix}", path / "keys" / f"ledger.{suffix}")
 
 
-def orphan(path: Path) -> None:
-    """A child that inherited the lock outlives the process that the lock's file names."""
+def orphan(path: Path, name: str) -> None:
+    """A process that never took a role holds its lock and does nothing with it."""
     program = (
-        "import os, subprocess, sys, time\nfrom pathlib import Path\n"
-        "from sterling.kernel.locks import Role\n"
-        "role = Role(Path(sys.argv[1]), 'conductor')\nrole.take()\n"
-        "child = os.fork()\n"
-        "if child == 0:\n"
-        "    os.close(1)\n    time.sleep(60)\n"
-        "print(child, flush=True)\n"
+        "import fcntl, sys, time\nfile = open(sys.argv[1], 'a')\nfcntl.flock(file, fcntl.LOCK_EX)\n"
+        "print('held', flush=True)\ntime.sleep(60)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(path / "run")], stdout=subprocess.PIPE, text=True, check=True
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, str(path / "run" / f"{name}.lock")], stdout=subprocess.PIPE
     )
-    CHILDREN.append(int(done.stdout))
+    CHILDREN.append(child)
+    assert child.stdout is not None and child.stdout.readline() == b"held\n"
 
 
-CHILDREN: list[int] = []
+CHILDREN: list[subprocess.Popen[bytes]] = []
 
 
 def locked_otherwise(path: Path, patch: Patch, name: str) -> Path:
@@ -242,7 +238,13 @@ FAULTS: dict[str, tuple[str, str, int, Plant]] = {
             doctor_probes.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1)
         ),
     ),
-    "role held by an orphan": ("role.conductor", "doctor.role-orphaned", 1, lambda p, _: orphan(p)),
+    "role held by an orphan": (
+        "role.conductor",
+        "doctor.role-orphaned",
+        1,
+        lambda p, _: orphan(p, "conductor"),
+    ),
+    "turn kept": ("turn", "doctor.role-orphaned", 1, lambda p, _: orphan(p, "writer")),
     "role's lock a folder": (
         "role.recorder",
         "doctor.probe-failed",
@@ -375,7 +377,8 @@ def test_a_planted_fault_fails_exactly_its_row(fault: str, path: Path, monkeypat
         rows = app.examine_home(path)
     finally:
         while CHILDREN:
-            os.kill(CHILDREN.pop(), 9)
+            CHILDREN[-1].kill()
+            CHILDREN.pop().communicate()
 
     found = {row.id: row for row in rows}
     assert failed(rows) == [row_id], [row for row in rows if row.state != "ok"]
@@ -405,14 +408,28 @@ def test_a_full_disk_is_one_fault_with_one_name(path: Path) -> None:
 
 
 def test_a_role_that_a_live_process_holds_is_na_and_names_it(path: Path) -> None:
-    role = Role(path / "run", "writer")
+    role = Role(path / "run", "authority")
     role.take()
 
     rows = {row.id: row for row in app.examine_home(path)}
 
     role.release()
-    assert rows["role.writer"].state == "na" and f"pid {os.getpid()}" in rows["role.writer"].because
+    assert rows["role.authority"].state == "na" and f"pid {os.getpid()}" in rows["role.authority"].because
     assert failed(list(rows.values())) == []
+
+
+def test_writers_that_leave_no_pause_are_no_fault(path: Path, monkeypatch: Patch) -> None:
+    def busy(role: Role, *, wait_ms: int = 0) -> None:
+        if role.name == "writer":
+            with open_home(path) as home:
+                put_record(home)
+            raise RoleTaken("expected role writer to be free, found it held", holder="")
+
+    monkeypatch.setattr(Role, "take", busy)
+
+    rows = {row.id: row for row in app.examine_home(path)}
+
+    assert rows["turn"].state == "na" and failed(list(rows.values())) == []
 
 
 def test_a_home_that_is_being_written_is_examined_all_the_same(path: Path) -> None:

@@ -39,11 +39,12 @@ from sterling.runtime.doctor import NotTried, Patient, Probe
 
 __all__ = ["ROLES", "home_probes", "machine_probes"]
 
-ROLES = ("writer", "conductor", "authority", "recorder", "server", "migrate")
+ROLES = ("conductor", "authority", "recorder", "server", "migrate")
 _STORES = ("blobs", "spool", "telemetry", "run", "keys")
 _SQLITE_LEAST = (3, 37, 0)  # STRICT tables.
 _FREE_BYTES_LEAST = 1 << 30
 _PROBE_BYTES = 64 * 1024
+_TURN_MS = 1000
 _LINES_READ = 50
 _HOLDER = re.compile(r"pid (\d+) \(start tick (\d+)\)")
 
@@ -70,10 +71,10 @@ class SqliteUnfit(SterlingError):
 
 
 class RoleOrphaned(SterlingError):
-    """A role is held by a process that never took it, such as a child of a dead one."""
+    """A role is held by a process that never took it or does nothing with it, such as a stopped one."""
 
     code = "doctor.role-orphaned"
-    hint = "Find the process with `fuser -v` on the lock file and end it, then run `sterling doctor`."
+    hint = "Find it with `fuser -v` on the lock in `run/` and end it, then run `sterling doctor`."
 
 
 class ClockBehind(SterlingError):
@@ -149,6 +150,7 @@ def home_probes() -> list[Probe]:
             )
             for name in ROLES
         ),
+        Probe("turn", "The turn to write passes on.", _turn, ("store.run",)),
         Probe("ledger", "Every entry follows from the one before it.", _ledger, ("sqlite", "home")),
         *(
             Probe(
@@ -313,7 +315,7 @@ def _keeps(folder: Path) -> str:
 def _role(patient: Patient, *, name: str) -> str:
     role = Role(patient.path / "run", name)
     try:
-        role.take()
+        role.take(wait_ms=100)
     except RoleTaken as taken:
         holder = str(taken.details["holder"])
         named = _HOLDER.search(holder)
@@ -326,6 +328,22 @@ def _role(patient: Patient, *, name: str) -> str:
         raise NotTried(f"held by {holder}, which is at work") from None
     role.release()
     return "taken and lost"
+
+
+def _turn(patient: Patient) -> str:
+    """The turn is held for a transaction at a time: nobody may keep it and write nothing."""
+    before = 0 if patient.home is None else patient.home.ledger.size()
+    role = Role(patient.path / "run", "writer")
+    try:
+        role.take(wait_ms=_TURN_MS)
+    except RoleTaken as taken:
+        if patient.home is not None and patient.home.ledger.size() > before:
+            raise NotTried("other processes are writing without a pause") from None
+        raise RoleOrphaned(
+            f"expected the turn to write to pass on within {_TURN_MS} ms, found it held and nothing written"
+        ) from taken
+    role.release()
+    return "taken and given back"
 
 
 def _ledger(patient: Patient) -> str:
