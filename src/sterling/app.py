@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from sterling.kernel.telemetry import SpanRule
     from sterling.packs.autopilot.door import TestCase, TestVerdict
     from sterling.runtime.conductor import JobSource
-    from sterling.runtime.doctor import Row
+    from sterling.runtime.doctor import Probe, Row
     from sterling.serve.views.status import StatusFacts, WaitingFact
 
 __all__ = [
     "RunRecheck",
     "counter_problems",
     "counter_rules",
+    "doctor_probes",
     "examine_home",
     "job_sources",
     "judge_tests",
@@ -235,12 +236,11 @@ def _keep_telemetry(home: Home, say: Say) -> None:
         say(f"telemetry was not written: {problem!r:.300}\nnext: sterling doctor")
 
 
-def examine_home(path: Path, settings: Sequence[str] = ()) -> list[Row]:
-    """Every row of the doctor, for a machine and the home at a path, whatever state they are in."""
-    from sterling.kernel.clock import SystemClock
+def doctor_probes(settings: Sequence[str] = ()) -> list[Probe]:
+    """Every row of the doctor, in the order tried: the machine, the tools of packs, the home."""
     from sterling.kernel.config import default_config
     from sterling.packs.recall import door as recall
-    from sterling.runtime.doctor import Patient, Probe, examine
+    from sterling.runtime.doctor import Probe
     from sterling.runtime.doctor_probes import home_probes, machine_probes
 
     languages = [str(name) for name in default_config(settings).get("ocr.languages")]
@@ -250,9 +250,17 @@ def examine_home(path: Path, settings: Sequence[str] = ()) -> list[Row]:
         lambda _: recall.try_reading(languages),
         absent=("recall.language-missing",),
     )
+    return [*machine_probes(), reading, *home_probes()]
+
+
+def examine_home(path: Path, settings: Sequence[str] = ()) -> list[Row]:
+    """Every row of the doctor, for a machine and the home at a path, whatever state they are in."""
+    from sterling.kernel.clock import SystemClock
+    from sterling.runtime.doctor import Patient, examine
+
     patient = Patient(path, SystemClock(), counter_rules(), settings)
     try:
-        return examine([*machine_probes(), reading, *home_probes()], patient)
+        return examine(doctor_probes(settings), patient)
     finally:
         if patient.home is not None:
             patient.home.close()
