@@ -67,16 +67,17 @@ def test_every_label_and_distinct_field_is_a_field_of_its_contract() -> None:
 
 
 def test_refusals_are_counted_by_their_code(home: Home) -> None:
-    home.leases.acquire("task/a", holder="first")
+    too_large = Batch()
+    too_large.append("process.ended", {"command": "work", "exit": 0}, step="s" * 70_000)
     with pytest.raises(SterlingError):
-        home.leases.acquire("task/a", holder="second")
+        home.ledger.commit(too_large)
     refuse(home)
     refuse(home)
 
     found = read_counters(home, KERNEL_COUNTERS).counts["writes_refused"]
 
     assert found.value == 3
-    assert found.split == {(("code", "ledger.precondition"),): 2, (("code", "lease.held"),): 1}
+    assert found.split == {(("code", "ledger.precondition"),): 2, (("code", "canonical.too-large"),): 1}
 
 
 def test_a_takeover_and_a_step_of_the_clock_are_counted(home: Home, clock: FakeClock) -> None:

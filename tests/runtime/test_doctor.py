@@ -217,6 +217,12 @@ FAULTS: dict[str, tuple[str, str, int, Plant]] = {
     ),
     "blobs in the way": ("store.blobs", "doctor.store-unusable", 1, lambda p, _: in_the_way(p / "blobs")),
     "spool gone": ("store.spool", "doctor.store-unusable", 1, lambda p, _: (p / "spool").rmdir()),
+    "spool's disk not there": (
+        "store.spool",
+        "doctor.store-unusable",
+        1,
+        lambda path, patch: (path / "sterling.toml").write_text('[spool]\npath = "/nowhere/spool"\n'),
+    ),
     "telemetry in the way": (
         "store.telemetry",
         "doctor.store-unusable",

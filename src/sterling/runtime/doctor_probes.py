@@ -24,7 +24,7 @@ from sterling.kernel.checkpoint import open_note
 from sterling.kernel.clock import SystemClock
 from sterling.kernel.config import load_config
 from sterling.kernel.errors import SterlingError
-from sterling.kernel.home import is_home, open_home, scratch_home
+from sterling.kernel.home import Home, is_home, open_home, scratch_home
 from sterling.kernel.integrity import Forked, NoAnchor, ProjectionAltered
 from sterling.kernel.keys import KeyUnusable, load_key, load_public_key
 from sterling.kernel.lease_table import LeaseExpired, LeaseLost
@@ -32,7 +32,7 @@ from sterling.kernel.ledger import LedgerTailMissing
 from sterling.kernel.liveness import ProcessName, is_alive
 from sterling.kernel.locks import Role, RoleTaken
 from sterling.kernel.projections import PROJECTIONS, rebuild
-from sterling.kernel.signing import verify_signature
+from sterling.kernel.signing import Verifier, parse_verifier, verify_signature
 from sterling.kernel.sinks import whole_lines
 from sterling.kernel.telemetry import STREAMS, check_counters
 from sterling.runtime.doctor import NotTried, Patient, Probe
@@ -40,9 +40,8 @@ from sterling.runtime.doctor import NotTried, Patient, Probe
 __all__ = ["ROLES", "home_probes", "machine_probes"]
 
 ROLES = ("conductor", "authority", "recorder", "server", "migrate")
-_STORES = ("blobs", "spool", "telemetry", "run", "keys")
+_STORES = ("blobs", "telemetry", "run", "keys")
 _SQLITE_LEAST = (3, 37, 0)  # STRICT tables.
-_FREE_BYTES_LEAST = 1 << 30
 _PROBE_BYTES = 64 * 1024
 _TURN_MS = 1000
 _LINES_READ = 50
@@ -129,10 +128,16 @@ def home_probes() -> list[Probe]:
         Probe("settings", "sterling.toml is valid.", _settings),
         Probe("store.home", "The home keeps a probe: written, synced, read back.", _store_home),
         Probe("home", "The home opens.", _home, blames=("store.home",)),
-        Probe("space", "The home's disk has room.", _space, ("store.home",)),
+        Probe("space", "The home's disk has room.", _space, ("home", "store.home")),
         *(
             Probe(f"store.{name}", f"{name}/ keeps a probe.", partial(_store, folder=name), ("store.home",))
             for name in _STORES
+        ),
+        Probe(
+            "store.spool",
+            "The spool, on a second disk where there is one, keeps a probe.",
+            _store_spool,
+            ("store.home",),
         ),
         Probe(
             "store.anchors",
@@ -269,8 +274,9 @@ def _home(patient: Patient) -> str:
 
 def _space(patient: Patient) -> str:
     free = shutil.disk_usage(patient.path).free
-    if free < _FREE_BYTES_LEAST:
-        raise SpaceLow(f"expected {_FREE_BYTES_LEAST} bytes free at {patient.path}, found {free}")
+    least = int(patient.opened.config.get("store.free_hard_mb")) << 20
+    if free < least:
+        raise SpaceLow(f"expected {least} bytes free at {patient.path}, found {free}")
     return f"{free >> 20} MiB free"
 
 
@@ -282,6 +288,11 @@ def _store_home(patient: Patient) -> str:
 
 def _store(patient: Patient, *, folder: str) -> str:
     return _keeps(patient.path / folder)
+
+
+def _store_spool(patient: Patient) -> str:
+    spool = None if patient.home is None else patient.home.spool
+    return _keeps(patient.path / "spool" if spool is None else spool.folder.parent)
 
 
 def _store_anchors(patient: Patient) -> str:
@@ -370,7 +381,9 @@ def _anchor(patient: Patient) -> str:
     if note is None or pin is None:
         lacks = "no note" if note is None else "no pinned key"
         raise NoAnchor(f"expected a copy outside in {anchors.folder}, found {lacks}")
-    checkpoint = open_note(note, [pin.verifier])
+    pinned = parse_verifier(pin.verifier)
+    later = [Verifier(pinned.name, bytes.fromhex(key)) for key in _rotated_to(patient.opened, "ledger")]
+    checkpoint = open_note(note, [pinned, *later])
     if checkpoint.size > size:
         raise LedgerTailMissing(f"expected at least {checkpoint.size} entries (anchored), found {size}")
     if checkpoint.root != patient.rebuilt.root:
@@ -398,14 +411,20 @@ def _key(patient: Patient, *, purpose: str) -> str:
     if public != signer.public_key:
         raise KeyUnusable(f"expected {purpose}.pub beside its key in {folder}, found another or none")
     verify_signature(public, signer.sign(message), message)
-    if purpose == "ledger":
-        first = next(home.ledger.read(kind="home.created")).payload["key"]
-        known = [str(first), *(str(e.payload["new"]) for e in home.ledger.read(kind="key.rotated"))]
-        if signer.fingerprint not in known:
-            raise KeyUnusable(
-                f"expected the key that the ledger names, {known[-1]}, found {signer.fingerprint}"
-            )
+    changed = _rotated_to(home, purpose)
+    if changed and public.hex() != changed[-1]:
+        raise KeyUnusable(f"expected the {purpose} key {changed[-1]}, which the ledger names, found another")
+    if purpose == "ledger" and not changed:
+        named = next(home.ledger.read(kind="home.created")).payload["key"]
+        if signer.fingerprint != named:
+            raise KeyUnusable(f"expected the key that the ledger names, {named}, found {signer.fingerprint}")
     return f"signed and verified, {signer.fingerprint[:12]}"
+
+
+def _rotated_to(home: Home, purpose: str) -> list[str]:
+    """The public keys, in hex, that the ledger says this purpose was given after its first."""
+    entries = home.ledger.read(kind="key.rotated")
+    return [str(entry.payload["new"]) for entry in entries if entry.payload["purpose"] == purpose]
 
 
 class _SteppedClock(SystemClock):
@@ -459,7 +478,9 @@ def _blob(patient: Patient) -> str:
 
 
 def _quarantine(patient: Patient) -> str:
-    folders = (patient.path / "blobs" / ".quarantine", patient.path / "spool" / "quarantine")
+    folders = [patient.path / "blobs" / ".quarantine"]
+    if patient.home is not None and patient.home.spool is not None:
+        folders.append(patient.home.spool.folder / "quarantine")
     count = sum(1 for folder in folders if folder.is_dir() for _ in folder.iterdir())
     return f"{count} files set aside"
 
