@@ -9,17 +9,19 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sterling import app
 from sterling.kernel import clock as clocks
-from sterling.kernel import lease_table, shipped
+from sterling.kernel import shipped
 from sterling.kernel.blobs import Blobs
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.keys import make_key
+from sterling.kernel.leases import Leases
 from sterling.kernel.locks import Role, RoleTaken
 from sterling.kernel.records import Source
 from sterling.packs.recall.ocr import probe as reading
@@ -169,8 +171,8 @@ def damaged_language(path: Path, patch: Patch) -> None:
 
 
 def stubborn_lease(path: Path, patch: Patch) -> None:
-    """Leases that never run out."""
-    patch.setattr(lease_table.LeaseRow, "is_live", lambda row, now_us, boot_id: bool(row.holder))
+    """Leases that can be renewed for ever."""
+    patch.setattr(Leases, "renew", lambda leases, lease: replace(lease, expires_us=lease.expires_us + 1))
 
 
 def blobs_that_lie(path: Path, patch: Patch) -> None:
@@ -310,7 +312,7 @@ FAULTS: dict[str, tuple[str, str, int, Plant]] = {
         4,
         lambda path, patch: (lambda folder: folder.rename(folder.with_name("moved")))(anchors_of(path)),
     ),
-    "home rolled back": ("anchor", "integrity.tail-missing", 3, lambda path, patch: old_copy(path)),
+    "home rolled back": ("anchor", "integrity.rolled-back", 3, lambda path, patch: old_copy(path)),
     "clock stepped back": (
         "clock",
         "doctor.clock-behind",

@@ -25,10 +25,9 @@ from sterling.kernel.clock import SystemClock
 from sterling.kernel.config import load_config
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home, is_home, open_home, scratch_home
-from sterling.kernel.integrity import Forked, NoAnchor, ProjectionAltered
+from sterling.kernel.integrity import Forked, NoAnchor, ProjectionAltered, RolledBack
 from sterling.kernel.keys import KeyUnusable, load_key, load_public_key
 from sterling.kernel.lease_table import LeaseExpired, LeaseLost
-from sterling.kernel.ledger import LedgerTailMissing
 from sterling.kernel.liveness import ProcessName, is_alive
 from sterling.kernel.locks import Role, RoleTaken
 from sterling.kernel.projections import PROJECTIONS, rebuild
@@ -385,7 +384,7 @@ def _anchor(patient: Patient) -> str:
     later = [Verifier(pinned.name, bytes.fromhex(key)) for key in _rotated_to(patient.opened, "ledger")]
     checkpoint = open_note(note, [pinned, *later])
     if checkpoint.size > size:
-        raise LedgerTailMissing(f"expected at least {checkpoint.size} entries (anchored), found {size}")
+        raise RolledBack(f"expected at least {checkpoint.size} entries (anchored), found {size}")
     if checkpoint.root != patient.rebuilt.root:
         raise Forked(
             f"expected root {checkpoint.root.hex()} at size {checkpoint.size} (anchored), found another"
