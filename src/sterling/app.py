@@ -241,7 +241,8 @@ def doctor_probes(settings: Sequence[str] = ()) -> list[Probe]:
     from sterling.kernel.config import default_config
     from sterling.packs.recall import door as recall
     from sterling.runtime.doctor import Probe
-    from sterling.runtime.doctor_probes import home_probes, machine_probes
+    from sterling.runtime.doctor_machine import machine_probes
+    from sterling.runtime.doctor_probes import home_probes
 
     languages = [str(name) for name in default_config(settings).get("ocr.languages")]
     reading = Probe(

@@ -1,4 +1,4 @@
-"""What the doctor tries: machine, stores, roles, the ledger and its proofs, keys, leases, telemetry.
+"""What the doctor tries on a home: stores, roles, the ledger and its proofs, keys, leases, telemetry.
 
 Each probe raises the error whose code and next step stand in its row. What would
 leave marks in a ledger (a lease stepped through its life, a blob) is done in a
@@ -13,8 +13,6 @@ import os
 import re
 import secrets
 import shutil
-import sqlite3
-import subprocess
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -36,13 +34,13 @@ from sterling.kernel.sinks import whole_lines
 from sterling.kernel.telemetry import STREAMS, check_counters
 from sterling.runtime.doctor import NotTried, Patient, Probe
 
-__all__ = ["ROLES", "home_probes", "machine_probes"]
+__all__ = ["ROLES", "home_probes"]
 
 ROLES = ("conductor", "authority", "recorder", "server", "migrate")
 _STORES = ("blobs", "telemetry", "run", "keys")
-_SQLITE_LEAST = (3, 37, 0)  # STRICT tables.
 _PROBE_BYTES = 64 * 1024
 _TURN_MS = 1000
+_LOG = ("ledger",)
 _LINES_READ = 50
 _HOLDER = re.compile(r"pid (\d+) \(start tick (\d+)\)")
 
@@ -59,13 +57,6 @@ class SpaceLow(SterlingError):
 
     code = "doctor.space-low"
     hint = "Make room on that disk, then run `sterling doctor`."
-
-
-class SqliteUnfit(SterlingError):
-    """This machine's SQLite lacks what a ledger needs."""
-
-    code = "doctor.sqlite-unfit"
-    hint = "Run Sterling on a Python with a newer SQLite, then run `sterling doctor`."
 
 
 class RoleOrphaned(SterlingError):
@@ -103,160 +94,51 @@ class CountersDiffer(SterlingError):
     hint = "Believe `sterling doctor --counters`, and move `telemetry/counters.jsonl` aside."
 
 
-class ToolBroken(SterlingError):
-    """A program that packs call is there and does not run."""
-
-    code = "doctor.tool-broken"
-    hint = "Install the program again, then run `sterling doctor`."
-
-
-def machine_probes() -> list[Probe]:
-    """What needs no home."""
-    return [
-        Probe("sqlite", "SQLite's version and compile options are enough for a ledger.", _sqlite),
-        Probe("contracts", "Every schema file is a contract and is the locked one.", _contracts),
-        Probe("plugins", "Every plugin is the locked one.", _plugins),
-        Probe("keyring", "The desktop's key store opens.", _keyring),
-        Probe("tool.git", "git runs.", _git),
-    ]
-
-
 def home_probes() -> list[Probe]:
-    """What acts on the home; stands on the rows of `machine_probes`."""
+    """What acts on the home; stands on the rows of the machine."""
+    disk, run = ("store.home",), ("store.run",)
+    stores = [
+        Probe(f"store.{name}", f"{name}/ keeps a probe.", partial(_store, folder=name), disk)
+        for name in _STORES
+    ]
+    roles = [
+        Probe(f"role.{name}", f"Role {name} can be taken and lost.", partial(_role, name=name), run)
+        for name in ROLES
+    ]
+    tables = [
+        Probe(f"table.{name}", f"Table {name} is what the entries say.", partial(_table, name=name), _LOG)
+        for name in PROJECTIONS
+    ]
+    keys = [
+        Probe(f"key.{name}", f"Key {name} signs and is the home's.", partial(_key, purpose=name), needs)
+        for name, needs in (("ledger", _LOG), ("attest", ("home",)))
+    ]
+    scratch = ("contracts", "store.run")
+    outside, newest = (
+        "The folder of the copies outside keeps a probe.",
+        "The newest copy outside fits the ledger.",
+    )
     return [
         Probe("settings", "sterling.toml is valid.", _settings),
         Probe("store.home", "The home keeps a probe: written, synced, read back.", _store_home),
-        Probe("home", "The home opens.", _home, blames=("store.home",)),
-        Probe("space", "The home's disk has room.", _space, ("home", "store.home")),
-        *(
-            Probe(f"store.{name}", f"{name}/ keeps a probe.", partial(_store, folder=name), ("store.home",))
-            for name in _STORES
-        ),
-        Probe(
-            "store.spool",
-            "The spool, on a second disk where there is one, keeps a probe.",
-            _store_spool,
-            ("store.home",),
-        ),
-        Probe(
-            "store.anchors",
-            "The copies outside have a folder that keeps a probe.",
-            _store_anchors,
-            ("home",),
-            blames=("store.home",),
-        ),
-        *(
-            Probe(
-                f"role.{name}",
-                f"Role {name} can be taken and lost.",
-                partial(_role, name=name),
-                ("store.run",),
-            )
-            for name in ROLES
-        ),
-        Probe("turn", "The turn to write passes on.", _turn, ("store.run",)),
+        Probe("home", "The home opens.", _home, blames=disk),
+        Probe("space", "The home's disk has room.", _space, ("home", *disk)),
+        *stores,
+        Probe("store.spool", "The spool, on a second disk or not, keeps a probe.", _store_spool, disk),
+        Probe("store.anchors", outside, _store_anchors, ("home",), blames=disk),
+        *roles,
+        Probe("turn", "The turn to write passes on.", _turn, run),
         Probe("ledger", "Every entry follows from the one before it.", _ledger, ("sqlite", "home")),
-        *(
-            Probe(
-                f"table.{name}",
-                f"Table {name}, rebuilt in memory, is the stored one.",
-                partial(_table, name=name),
-                ("ledger",),
-            )
-            for name in PROJECTIONS
-        ),
-        Probe(
-            "anchor",
-            "The newest copy outside is signed by the pinned key and fits the ledger.",
-            _anchor,
-            ("ledger", "store.anchors"),
-        ),
-        Probe("clock", "The wall clock is not behind the newest entry.", _clock, ("ledger",)),
-        *(
-            Probe(
-                f"key.{name}",
-                f"Key {name} signs, and its public half verifies.",
-                partial(_key, purpose=name),
-                (stands_on,),
-            )
-            for name, stands_on in (("ledger", "ledger"), ("attest", "home"))
-        ),
-        Probe(
-            "lease",
-            "A lease goes through acquire, renew, expiry and takeover.",
-            _lease,
-            ("contracts", "store.run"),
-        ),
-        Probe("blob", "A blob is put and read back.", _blob, ("contracts", "store.run")),
+        *tables,
+        Probe("anchor", newest, _anchor, (*_LOG, "store.anchors")),
+        Probe("clock", "The wall clock is not behind the newest entry.", _clock, _LOG),
+        *keys,
+        Probe("lease", "A lease goes through acquire, renew, expiry and takeover.", _lease, scratch),
+        Probe("blob", "A blob is put and read back.", _blob, scratch),
         Probe("quarantine", "What was set aside as damaged.", _quarantine, ("store.blobs",)),
         Probe("telemetry", "The telemetry files end in whole OTLP lines.", _telemetry, ("store.telemetry",)),
-        Probe(
-            "counters", "The counters written are what the ledger says.", _counters, ("ledger", "telemetry")
-        ),
+        Probe("counters", "The counters written are what the ledger says.", _counters, (*_LOG, "telemetry")),
     ]
-
-
-def _sqlite(_: Patient) -> str:
-    version = tuple(int(part) for part in sqlite3.sqlite_version.split("."))
-    if version < _SQLITE_LEAST:
-        raise SqliteUnfit(f"expected SQLite 3.37.0 at least, found {sqlite3.sqlite_version}")
-    connection = sqlite3.connect(":memory:")
-    options = {str(row[0]) for row in connection.execute("PRAGMA compile_options")}
-    connection.close()
-    if "THREADSAFE=0" in options or "ENABLE_FTS5" not in options:
-        raise SqliteUnfit("expected SQLite with threads and FTS5, found it compiled without")
-    return f"SQLite {sqlite3.sqlite_version}, {len(options)} compile options"
-
-
-def _contracts(_: Patient) -> str:
-    from sterling.kernel.contract_lock import check
-    from sterling.kernel.contracts import load_contracts
-    from sterling.kernel.shipped import shipped
-
-    contracts = load_contracts()
-    check(contracts, shipped("contracts.lock"))
-    return f"{len(contracts.names())} contracts agree with the lock"
-
-
-def _plugins(_: Patient) -> str:
-    from sterling.runtime.registry import inspect
-
-    scan = inspect()
-    if scan.refusals:
-        raise scan.refusals[0]
-    return f"{len(scan.manifests)} plugins agree with the lock"
-
-
-def _keyring(_: Patient) -> str:
-    import keyring
-    from keyring.backends import fail, null
-    from keyring.errors import KeyringError
-
-    backend = keyring.get_keyring()
-    if isinstance(backend, fail.Keyring | null.Keyring):
-        raise NotTried("no key store of a desktop can be reached; keys lie in files of mode 0600")
-    try:
-        keyring.get_password("sterling", "doctor")
-    except KeyringError as problem:
-        raise NotTried(
-            f"the key store does not open ({problem!r:.100}); keys lie in files of mode 0600"
-        ) from None
-    return f"{type(backend).__module__} answers"
-
-
-def _git(_: Patient) -> str:
-    found = shutil.which("git")
-    if found is None:
-        raise NotTried("git is not installed; test evidence and coding tasks need it", "apt-get install git")
-    try:
-        done = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as problem:
-        raise ToolBroken(f"expected {found} to run, found: {problem!r:.200}") from problem
-    if done.returncode != 0:
-        raise ToolBroken(
-            f"expected {found} to run, found exit {done.returncode}: {done.stderr.strip()[:200]}"
-        )
-    return done.stdout.strip()
 
 
 def _settings(patient: Patient) -> str:
