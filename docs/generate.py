@@ -27,9 +27,10 @@ source that could not be read makes its counters `na`.
 
 When a command ends and a run has ended since the last time, what is new is written to `telemetry/` in the
 home, as OTLP JSON, one object a line: `traces.jsonl`, `counters.jsonl`, and `metrics.jsonl` (what
-telemetry says of itself). Counters are written when the ledger has grown by a tenth, with the index of
-the newest entry that they cover; `sterling verify --deep` and `sterling doctor` fold again up to that
-index and compare exactly. `sterling doctor --telemetry` writes all that is due now.
+telemetry says of itself). Counters are written when the ledger has grown by a tenth (up to 50,000
+entries; then on demand), with the index of the newest entry that they cover; `sterling verify --deep` and
+`sterling doctor` fold again up to that index and compare exactly. `sterling doctor --telemetry` writes
+all that is due now.
 
 Telemetry is a copy, never evidence: a span is made from an entry that is durable already and names it
 (`sterling.entry.index`, `sterling.entry.hash`), and a failure of telemetry is said and stops nothing.

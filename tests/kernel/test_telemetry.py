@@ -300,6 +300,40 @@ def test_spans_made_plus_dropped_are_all_spans(home: Home, monkeypatch: pytest.M
     )
 
 
+def test_a_long_backlog_is_written_in_passes(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    do_run(home, steps=30)
+    monkeypatch.setattr(telemetry, "_PASS_SPANS_MAX", 10)
+
+    made = []
+    while not made or made[-1].size < home.ledger.size():
+        made.append(record(home))
+
+    assert [done.spans for done in made] == [10, 10, 10, 2] and len(spans(home)) == 32
+    assert len({span.span_id for span in spans(home)}) == 32
+
+
+def test_counters_are_due_when_the_ledger_has_grown_by_a_tenth(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = home.path / "telemetry" / "counters.jsonl"
+    do_run(home, steps=100)
+    record(home)
+    do_run(home, steps=1)
+    record(home)
+    assert len(whole_lines(path)) == 1
+
+    do_run(home, steps=10)
+    record(home)
+    assert len(whole_lines(path)) == 2
+
+    monkeypatch.setattr(telemetry, "_COUNTED_ENTRIES_MAX", 100)
+    do_run(home, steps=100)
+    record(home)
+    assert len(whole_lines(path)) == 2
+    record(home, recount=True)
+    assert len(whole_lines(path)) == 3
+
+
 def test_two_processes_never_write_at_once(home: Home) -> None:
     do_run(home)
     other = Role(home.path / "run", "telemetry")

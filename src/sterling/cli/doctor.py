@@ -85,9 +85,14 @@ def _write_telemetry(face: Face) -> None:
     from sterling.kernel.telemetry import record_telemetry
 
     with face.open_home() as home:
-        done = record_telemetry(home, span_rules(), counter_rules(), recount=True)
-    if done is None:
-        face.say("another process is writing telemetry")
-    else:
-        dropped = ", ".join(f"{count} {cause}" for cause, count in done.dropped.items()) or "0"
-        face.say(f"{done.spans} spans written, {dropped} dropped, {done.torn_lines} torn lines moved aside")
+        size, recount, done = home.ledger.size(), True, None
+        while done is None or done.size < size:
+            done = record_telemetry(home, span_rules(), counter_rules(), recount=recount)
+            if done is None:
+                face.say("another process is writing telemetry")
+                return
+            recount = False
+            dropped = ", ".join(f"{count} {cause}" for cause, count in done.dropped.items()) or "0"
+            face.say(
+                f"{done.spans} spans made, {dropped} lines dropped, {done.torn_lines} torn lines moved aside"
+            )

@@ -50,6 +50,8 @@ __all__ = [
 
 STREAMS = ("traces", "metrics", "counters")
 _REPORT_EVERY_US = 60_000_000
+_PASS_SPANS_MAX = 10_000  # About a second of work; what is left is the next pass's.
+_COUNTED_ENTRIES_MAX = 50_000  # So many are folded in about a second; a longer ledger is counted on demand.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,119}")
 _STATE = "state.json"
 
@@ -129,8 +131,10 @@ def record_telemetry(
 ) -> Recorded | None:
     """Write what is new: spans, figures of telemetry itself, and counters when they are due.
 
+    A pass makes so many spans at most; `size` of the answer says how far it came.
     Counters are folded from the start of the ledger, so they are due when it has
-    grown by a tenth, or with `recount`. None when another process is at it.
+    grown by a tenth and is not too long, or with `recount`. None when another
+    process is at it.
 
     Errors: those of reading and writing the ledger; OSError when not even the
     note of where the pass ended can be written. A line that the disk refuses is counted.
@@ -234,20 +238,23 @@ def _pass(
     state, now_us, made = _read_state(folder), home.clock.wall_us(), 0
     if state.next > size:
         state = _State()  # Another, shorter ledger: its spans are its own.
-    sink = LineSink(folder)
+    sink, reached = LineSink(folder), size
     sources = {(rule.kind, rule.contract) for rule in spans}
     try:
         entries = read_sources(home, sources, after=state.next - 1)
         for entry in takewhile(lambda entry: entry.index < size, entries):
+            if made >= _PASS_SPANS_MAX:
+                reached = entry.index
+                break
             for span in spans_of(entry, spans, home):
                 made += 1
                 sink.offer("traces", span_line(span))
-        if recount or (size - state.counted) * 10 > state.counted:
+        if recount or state.counted * 11 < size * 10 <= _COUNTED_ENTRIES_MAX * 10:
             last = home.ledger.entry(size - 1)
             at_us = 0 if last is None else last.at_us
             sink.offer("counters", counters_line(read_counters(home, counters, size=size), home.id, at_us))
             state.counted = size
-        figures = {"spans": made, "spans_dropped": state.spans_dropped, "entries": size - state.next}
+        figures = {"spans": made, "spans_dropped": state.spans_dropped, "entries": reached - state.next}
         sink.offer("metrics", figures_line(figures, home.id, state.at_us or now_us, now_us))
     finally:
         sink.close()
@@ -257,11 +264,11 @@ def _pass(
         state.spans_dropped += count if stream == "traces" else 0
         state.causes[cause] = state.causes.get(cause, 0) + count
     state.torn_lines += sink.torn_lines
-    state.next, state.at_us = size, now_us
+    state.next, state.at_us = reached, now_us
     _write_state(folder, state)  # First: without it the next pass writes the same spans, and none is dropped.
     if _report(home, state, now_us):
         _write_state(folder, state)
-    return Recorded(made, causes, sink.torn_lines, size)
+    return Recorded(made, causes, sink.torn_lines, reached)
 
 
 def _report(home: Home, state: _State, now_us: int) -> bool:
