@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -430,3 +431,111 @@ def test_the_sdk_is_imported_only_when_a_span_is_made(tmp_path: Path) -> None:
     )
 
     assert done.stdout == "[]\n"
+
+
+def put(contract: str, document: dict[str, Any]) -> StoredEntry:
+    payload = {
+        "contract": f"{contract}@1.0",
+        "id": "r-x",
+        "hash": "0" * 64,
+        "sources": [],
+        "document": document,
+    }
+    return StoredEntry(
+        9, b"\x01" * 32, bytes(32), "record.put", contract, "r-x", "run-1", 1_000, b"", payload=payload
+    )
+
+
+def test_a_refused_move_is_a_validation_with_the_event_of_a_violation(home: Home) -> None:
+    document = {"task": "t-1", "from": "PLAN", "to": "VERIFY", "direction": "skip", "severity": "critical"}
+
+    (span,) = spans_of(
+        put("autopilot.transition", {**document, "decision": "refuse", "code": "transition.skip"}),
+        app.span_rules(),
+        home,
+    )
+
+    assert span.name == "process.validation" and span.status.description == "transition.skip"
+    (event,) = span.events
+    assert (event.name, dict(event.attributes or {})) == (
+        "process.violation",
+        {"sterling.code": "transition.skip"},
+    )
+
+
+def test_an_allowed_move_is_a_transition(home: Home) -> None:
+    document = {
+        "task": "t-1",
+        "from": "PLAN",
+        "to": "THINK",
+        "direction": "forward",
+        "decision": "allow",
+        "code": "ok",
+    }
+
+    (span,) = spans_of(put("autopilot.transition", document), app.span_rules(), home)
+
+    assert span.name == "agent.state.transition" and not span.events
+    assert dict(span.attributes or {})["sterling.to"] == "THINK"
+
+
+def test_every_gate_of_a_decision_is_a_span(home: Home) -> None:
+    gates = [
+        {"gate": "new-failures", "outcome": "failed", "code": "ci.new-failure", "closes": True},
+        {"gate": "collection", "outcome": "ok", "code": "ok", "closes": True},
+    ]
+
+    failed, passed = spans_of(put("ci.decision", {"gates": gates}), app.span_rules(), home)
+
+    assert failed.name == passed.name == "sterling.gate" and failed.context != passed.context
+    assert failed.status.description == "ci.new-failure" and passed.status.description is None
+    assert dict(failed.attributes or {})["sterling.gate"] == "new-failures"
+
+
+def test_a_check_of_the_authority_lasts_as_long_as_it_ran(home: Home) -> None:
+    document = {
+        "task": "t-1",
+        "phase": "VERIFY",
+        "name": "tests",
+        "state": "ok",
+        "code": "ok",
+        "wall_us": 700,
+    }
+
+    (span,) = spans_of(put("autopilot.check", document), app.span_rules(), home)
+
+    assert (span.name, (span.end_time or 0) - (span.start_time or 0)) == ("agent.verify", 700_000)
+
+
+def test_a_record_whose_document_is_not_here_gives_no_span(home: Home) -> None:
+    entry = put("ci.decision", {})
+    lacking = {key: value for key, value in entry.payload.items() if key != "document"}
+
+    assert list(spans_of(replace(entry, payload=lacking), app.span_rules(), home)) == []
+
+
+def test_a_pass_that_is_killed_is_made_up_for_and_ids_tell_what_came_twice(tmp_path: Path) -> None:
+    path = tmp_path / "home"
+    with init_home(path, clock=FakeClock()) as home:
+        do_run(home, steps=60)
+    program = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom sterling import app\n"
+        "from sterling.kernel import sinks\nfrom sterling.kernel.home import open_home\n"
+        "from sterling.kernel.telemetry import record_telemetry\n"
+        "really, written = sinks._write_all, []\n"
+        "def write(descriptor, data):\n"
+        "    written.append(data)\n"
+        "    really(descriptor, data if len(written) < 30 else data[:100])\n"
+        "    if len(written) == 30: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sinks._write_all = write\n"
+        "with open_home(Path(sys.argv[1])) as home:\n"
+        "    record_telemetry(home, app.span_rules(), app.counter_rules())\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+
+    with open_home(path) as home:
+        done = record(home)
+        found = [span.span_id for span in spans(home)]
+
+    assert killed.returncode == -9 and done.torn_lines == 1 and done.spans == 62
+    assert len(found) == 29 + 62 and len(set(found)) == 62
