@@ -19,19 +19,27 @@ from sterling.kernel.errors import SterlingError
 if TYPE_CHECKING:
     from sterling.kernel.canonical import Json
     from sterling.kernel.contracts import Contracts
+    from sterling.kernel.counters import CounterRule
     from sterling.kernel.home import Home
+    from sterling.kernel.telemetry import SpanRule
     from sterling.packs.autopilot.door import TestCase, TestVerdict
     from sterling.runtime.conductor import JobSource
+    from sterling.runtime.doctor import Probe, Row
     from sterling.serve.views.status import StatusFacts, WaitingFact
 
 __all__ = [
     "RunRecheck",
+    "counter_problems",
+    "counter_rules",
+    "doctor_probes",
+    "examine_home",
     "job_sources",
     "judge_tests",
     "mend_plugin_contracts",
     "open_app_home",
     "recheck_run",
     "require_locked_contracts",
+    "span_rules",
     "status_facts",
 ]
 
@@ -91,7 +99,21 @@ def open_app_home(
             for run in recover_runs(home):
                 say(f"closed {run}, which a process that died had left open")
             _take_from_spool(home, say)
-        yield home
+        try:
+            yield home
+        finally:
+            if not read_only:
+                _keep_telemetry(home, say)
+
+
+def counter_rules() -> tuple[CounterRule, ...]:
+    """Every counter of the kernel, the runtime and the packs."""
+    return tuple(rule for counters, _ in _observed() for rule in counters)
+
+
+def span_rules() -> tuple[SpanRule, ...]:
+    """Every span that is made from entries."""
+    return tuple(rule for _, spans in _observed() for rule in spans)
 
 
 def _take_from_spool(home: Home, say: Say) -> None:
@@ -210,6 +232,71 @@ def status_facts(home: Home) -> StatusFacts:
         refusals=sum(1 for _ in home.ledger.read(kind="write.refused")),
         dead_effects=[row.id for row in home.outbox.effects() if row.state == "dead"],
     )
+
+
+def _observed() -> list[tuple[tuple[CounterRule, ...], tuple[SpanRule, ...]]]:
+    from sterling.kernel.counters import KERNEL_COUNTERS
+    from sterling.kernel.telemetry import KERNEL_SPANS
+    from sterling.packs.autopilot import door as autopilot
+    from sterling.packs.ci import door as ci
+    from sterling.runtime.observed import RUNTIME_COUNTERS, RUNTIME_SPANS
+
+    own = [(KERNEL_COUNTERS, KERNEL_SPANS), (RUNTIME_COUNTERS, RUNTIME_SPANS)]
+    return [*own, ci.observed(), autopilot.observed()]
+
+
+def _keep_telemetry(home: Home, say: Say) -> None:
+    """Write telemetry when a run has ended since the last time; what goes wrong is said, and work goes on."""
+    from sterling.kernel.telemetry import has_ended_runs, record_telemetry
+
+    try:
+        if has_ended_runs(home):
+            record_telemetry(home, span_rules(), counter_rules())
+    except Exception as problem:  # noqa: BLE001 - telemetry never stops work that is done
+        say(f"telemetry was not written: {problem!r:.300}\nnext: sterling doctor")
+
+
+def doctor_probes(settings: Sequence[str] = ()) -> list[Probe]:
+    """Every row of the doctor, in the order tried: the machine, the tools of packs, the home."""
+    from sterling.kernel.config import default_config
+    from sterling.packs.recall import door as recall
+    from sterling.runtime.doctor import Probe
+    from sterling.runtime.doctor_machine import machine_probes
+    from sterling.runtime.doctor_probes import home_probes
+
+    languages = [str(name) for name in default_config(settings).get("ocr.languages")]
+    reading = Probe(
+        "tool.tesseract",
+        "The reading engine starts with its language data.",
+        lambda _: recall.try_reading(languages),
+        absent=("recall.language-missing",),
+    )
+    return [*machine_probes(), reading, *home_probes()]
+
+
+def examine_home(path: Path, settings: Sequence[str] = ()) -> list[Row]:
+    """Every row of the doctor, for a machine and the home at a path, whatever state they are in."""
+    from sterling.kernel.clock import SystemClock
+    from sterling.runtime.doctor import Patient, examine
+
+    patient = Patient(path, SystemClock(), counter_rules(), settings)
+    try:
+        return examine(doctor_probes(settings), patient)
+    finally:
+        if patient.home is not None:
+            patient.home.close()
+
+
+def counter_problems(path: Path) -> list[str]:
+    """What the written counters of a home say otherwise than its ledger; also why they were not compared."""
+    from sterling.kernel.home import open_home
+    from sterling.kernel.telemetry import check_counters
+
+    try:
+        with open_home(path, read_only=True) as home:
+            return check_counters(home, counter_rules())
+    except SterlingError as problem:
+        return [f"counters were not compared: {problem.code}: {problem.message}"]
 
 
 def _recheck_records(home: Home, run_id: str) -> RunRecheck:

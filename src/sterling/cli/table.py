@@ -79,6 +79,13 @@ COMMANDS: tuple[Row, ...] = (
         ("archive.moved",),
         "sterling archive --before 2026-01-01 --to FOLDER --reason TEXT",
     ),
+    Row(
+        "doctor",
+        "doctor",
+        "Try everything a home must do; name faults.",
+        ("doctor.result", "doctor.counters"),
+        "sterling doctor",
+    ),
     Row("run", "run", "Runs of every pack, one shape.", ("run.list", "view.run"), "sterling run list"),
     Row(
         "ingest",

@@ -69,6 +69,8 @@ def command(
         pin=pin_text(pin),
         require_anchored=require_anchored,
     )
+    if deep and found.verdict != "broken" and path.is_dir():
+        _say_counters(face, path)
     result: dict[str, Any] = {**found.as_json(), "home": str(path), "run": None}
     if run is not None and found.verdict != "broken":
         result = _with_run(result, path, run)
@@ -142,6 +144,14 @@ def _place(low: int | None, high: int | None) -> str:
     if high is None:
         return f"from entry {low} on"
     return f"at entry {low}" if low == high else f"between entries {low} and {high}"
+
+
+def _say_counters(face: Face, path: Path) -> None:
+    """Counters are no evidence: a difference changes no verdict, is said, and fails a row of the doctor."""
+    from sterling.app import counter_problems
+
+    for problem in counter_problems(path):
+        face.say(f"doctor.counters-differ: {plain.text(problem)}")
 
 
 def _with_run(result: dict[str, Any], path: Path, run: str) -> dict[str, Any]:

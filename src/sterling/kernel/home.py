@@ -11,7 +11,9 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -65,6 +67,7 @@ __all__ = [
     "init_home",
     "is_home",
     "open_home",
+    "scratch_home",
 ]
 
 _README = """This folder is a Sterling home: a record of what programs did here, with its evidence.
@@ -152,12 +155,13 @@ class Home:
         clock: Clock,
         read_only: bool,
         contracts: Contracts | None = None,
+        anchors: Anchors | None = None,
     ) -> None:
         self.path, self.id, self.demo = path, home_id, demo
         self.config, self.clock, self.read_only = config, clock, read_only
         self.contracts = load_contracts() if contracts is None else contracts
         self.blobs = open_blobs(path / "blobs")
-        self.anchors = Anchors.open(home_id)
+        self.anchors = Anchors.open(home_id) if anchors is None else anchors
         self.ledger = Ledger(
             path / "ledger.db",
             home_id=home_id,
@@ -331,6 +335,25 @@ def open_home(
         read_only=read_only,
         contracts=contracts,
     )
+
+
+@contextmanager
+def scratch_home(beside: Path, clock: Clock | None = None) -> Iterator[Home]:
+    """A whole home in a folder of its own, anchors included, to try a disk with; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=beside) as folder:
+        path, home_id, ticking = Path(folder) / "home", random_id("home"), clock or SystemClock()
+        _furnish(path, home_id, ticking, demo=False, encrypt=False)
+        config, anchors = load_config(path / "sterling.toml", ()), Anchors(home_id, Path(folder) / "anchors")
+        with Home(
+            path,
+            home_id=home_id,
+            demo=False,
+            config=config,
+            clock=ticking,
+            read_only=False,
+            anchors=anchors,
+        ) as home:
+            yield home
 
 
 def _read_identity(database: Path) -> tuple[str, int, bool]:

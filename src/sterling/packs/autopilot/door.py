@@ -19,7 +19,9 @@ from sterling.packs.autopilot.ports import TestCase, TestEvidence, TestVerdict
 
 if TYPE_CHECKING:
     from sterling.kernel.canonical import Json
+    from sterling.kernel.counters import CounterRule
     from sterling.kernel.home import Home
+    from sterling.kernel.telemetry import SpanRule
     from sterling.packs.autopilot.process.view import TaskView
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "export_receipt",
     "is_agent",
     "new_task",
+    "observed",
     "open_tasks",
     "person_name",
     "read_text",
@@ -250,6 +253,13 @@ def counters(home: Home) -> dict[str, Json]:
     from sterling.packs.autopilot.journal import counters as fold
 
     return dict(fold(home))
+
+
+def observed() -> tuple[tuple[CounterRule, ...], tuple[SpanRule, ...]]:
+    """What of this pack's entries is counted, and what is shown as spans."""
+    from sterling.packs.autopilot.journal import COUNTER_RULES, SPANS
+
+    return COUNTER_RULES, SPANS
 
 
 def open_tasks(home: Home) -> list[str]:

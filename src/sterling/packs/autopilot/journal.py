@@ -7,26 +7,104 @@ they cannot disagree with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from sterling.kernel.canonical import Json
+from sterling.kernel.counters import CounterFold, CounterRule
 from sterling.kernel.home import Home
+from sterling.kernel.telemetry import SpanRule
 from sterling.packs.autopilot.process.story import read_story
 from sterling.packs.autopilot.process.view import Told
 
-__all__ = ["COUNTERS", "count", "counters", "journal"]
+__all__ = ["COUNTERS", "COUNTER_RULES", "SPANS", "count", "counters", "journal"]
 
-COUNTERS = (
-    "phase_skips_attempted",
-    "phase_validations_failed",
-    "evidence_gate_failed",
-    "tasks_rejected_for_process_violation",
-    "phase_backtracks",
-)
+TRANSITION = "autopilot.transition"
 _CONTENT = ("artifact.", "check.", "level.", "oracle.")
 _GATE = frozenset(
     {"artifact.missing", "artifact.empty", "artifact.changed", "artifact.stale", "artifact.wrong-epoch"}
+)
+
+
+def _refused(tells: Callable[[str], bool]) -> Callable[[Mapping[str, Any]], int]:
+    """1 for a transition refused with a code that tells so, else 0."""
+    return lambda document: int(
+        document["decision"] != "allow" and any(tells(str(each["code"])) for each in document["refusals"])
+    )
+
+
+def _violates(document: Mapping[str, Any]) -> int:
+    severe = any(each["severity"] == "critical" for each in document["refusals"])
+    return int(
+        document["decision"] != "allow"
+        and (severe or bool(_refused(lambda code: code.startswith("transition."))(document)))
+    )
+
+
+COUNTER_RULES = tuple(
+    CounterRule(name, sentence, "record.put", TRANSITION, amount=amount, distinct=distinct)
+    for name, sentence, amount, distinct in (
+        (
+            "phase_skips_attempted",
+            "Refused moves that would have skipped a phase.",
+            _refused(lambda code: code == "transition.skip"),
+            "",
+        ),
+        (
+            "phase_validations_failed",
+            "Moves refused because of what the evidence says.",
+            _refused(lambda code: code.startswith(_CONTENT)),
+            "",
+        ),
+        (
+            "evidence_gate_failed",
+            "Moves refused because evidence is missing, empty, changed or stale.",
+            _refused(lambda code: code in _GATE),
+            "",
+        ),
+        (
+            "tasks_rejected_for_process_violation",
+            "Tasks with at least one move refused for breaking the process.",
+            _violates,
+            "task",
+        ),
+        (
+            "phase_backtracks",
+            "Moves back to an earlier phase.",
+            lambda document: int(document["decision"] == "allow" and document["direction"] == "back"),
+            "",
+        ),
+    )
+)
+COUNTERS = tuple(rule.name for rule in COUNTER_RULES)
+SPANS = (
+    SpanRule(
+        "agent.state.transition",
+        "A move between phases that was allowed.",
+        "record.put",
+        TRANSITION,
+        attributes=("task", "from", "to", "direction", "attempt", "epoch"),
+        holds=lambda document: document["decision"] == "allow",
+    ),
+    SpanRule(
+        "process.validation",
+        "A move that was refused, with the event `process.violation`.",
+        "record.put",
+        TRANSITION,
+        attributes=("task", "from", "to", "direction", "severity"),
+        holds=lambda document: document["decision"] != "allow",
+        failed=lambda document: str(document["code"]),
+        event="process.violation",
+    ),
+    SpanRule(
+        "agent.verify",
+        "A check that the authority ran itself.",
+        "record.put",
+        "autopilot.check",
+        attributes=("task", "phase", "name", "state", "exit"),
+        lasted="wall_us",
+        failed=lambda document: str(document["code"]) if document["state"] == "failed" else "",
+    ),
 )
 
 
@@ -37,26 +115,17 @@ def journal(home: Home, task: str) -> list[dict[str, Json]]:
 
 def counters(home: Home) -> dict[str, int]:
     """The counts over every transition of this home. No event is 0."""
-    return count(record.document for record in home.records.read("autopilot.transition"))
+    return count(record.document for record in home.records.read(TRANSITION))
 
 
 def count(transitions: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Fold transitions into the counters."""
-    found = dict.fromkeys(COUNTERS, 0)
-    rejected: set[str] = set()
+    fold = CounterFold(COUNTER_RULES)
     for document in transitions:
-        if document["decision"] == "allow":
-            found["phase_backtracks"] += document["direction"] == "back"
-            continue
-        codes = [str(each["code"]) for each in document["refusals"]]
-        found["phase_skips_attempted"] += "transition.skip" in codes
-        found["phase_validations_failed"] += any(code.startswith(_CONTENT) for code in codes)
-        found["evidence_gate_failed"] += any(code in _GATE for code in codes)
-        severe = any(each["severity"] == "critical" for each in document["refusals"])
-        if severe or any(code.startswith("transition.") for code in codes):
-            rejected.add(str(document["task"]))
-    found["tasks_rejected_for_process_violation"] = len(rejected)
-    return found
+        fold.add_document(("record.put", TRANSITION), document)
+    found = fold.counters(0).counts
+    assert all(each.value is not None for each in found.values()), "a transition breaks its contract"
+    return {name: int(found[name].value or 0) for name in COUNTERS}
 
 
 def _line(told: Told) -> dict[str, Json]:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sterling.kernel.canonical import Json
+    from sterling.kernel.counters import CounterRule
     from sterling.kernel.home import Home
+    from sterling.kernel.telemetry import SpanRule
     from sterling.packs.ci.assess import Assessed, ChangeRequest
     from sterling.packs.ci.baseline import Baseline
     from sterling.packs.ci.capture import Captured
@@ -44,6 +46,7 @@ __all__ = [
     "ingested_json",
     "judge",
     "make_sample",
+    "observed",
     "order_tests",
     "ran_json",
     "read_baseline",
@@ -307,3 +310,10 @@ def _listing(folder: Path | None) -> set[str]:
         return {clean_text(name) for name in list_files(find_repository(folder))}
     except NotARepository:
         return set()
+
+
+def observed() -> tuple[tuple[CounterRule, ...], tuple[SpanRule, ...]]:
+    """What of this pack's records is counted, and what is shown as spans."""
+    from sterling.packs.ci.observed import CI_COUNTERS, CI_SPANS
+
+    return CI_COUNTERS, CI_SPANS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ __all__ = [
     "rebuild_index",
     "recheck",
     "trace_answer",
+    "try_reading",
     "write_crop",
 ]
 
@@ -148,3 +149,10 @@ def moment_text(at_us: int, zone: str = "UTC") -> str:
     from sterling.packs.recall.moments import moment_text as write
 
     return write(at_us, zone)
+
+
+def try_reading(languages: Sequence[str]) -> str:
+    """Start the reading engine and read a blank picture. Errors: recall.language-missing."""
+    from sterling.packs.recall.ocr.probe import try_reading as attempt
+
+    return attempt(languages)
