@@ -344,6 +344,7 @@ def scratch_home(beside: Path, clock: Clock | None = None) -> Iterator[Home]:
         path, home_id, ticking = Path(folder) / "home", random_id("home"), clock or SystemClock()
         _furnish(path, home_id, ticking, demo=False, encrypt=False)
         config, anchors = load_config(path / "sterling.toml", ()), Anchors(home_id, Path(folder) / "anchors")
+        anchors.pin(load_key(path / "keys", "ledger").verifier(origin_of(home_id)), path)
         with Home(
             path,
             home_id=home_id,
