@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from operator import attrgetter
 from types import MappingProxyType
 
 from sterling.kernel.backoff import DELAY_US_MAX
@@ -143,6 +144,7 @@ class EffectRow:
 
 _NAMES = tuple(field.name for field in fields(EffectRow))
 _COLUMNS = ", ".join(_NAMES)
+_VALUES = attrgetter(*_NAMES)
 _MARKS = ", ".join("?" * len(_NAMES))
 _OPEN = "state NOT IN ('done', 'abandoned')"
 
@@ -301,4 +303,4 @@ def _rows(connection: sqlite3.Connection, where: str, values: tuple[str, ...]) -
 
 
 def _store(connection: sqlite3.Connection, row: EffectRow) -> None:
-    connection.execute(f"INSERT OR REPLACE INTO effects ({_COLUMNS}) VALUES ({_MARKS})", astuple(row))
+    connection.execute(f"INSERT OR REPLACE INTO effects ({_COLUMNS}) VALUES ({_MARKS})", _VALUES(row))
