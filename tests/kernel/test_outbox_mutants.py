@@ -70,14 +70,14 @@ Mutant = tuple[Any, str, str, str, Callable[[Path], None]]
 MUTANTS: dict[str, Mutant] = {
     "an effect that is there is written again": (
         effect_table,
-        "_execute",
-        "if row is not None:\n            return None",
+        "execute",
+        "if row is not None:\n                return None",
         "row = None",
         in_room("test_the_same_effect_again_is_the_first_one_and_nothing_new_is_written_about_it"),
     ),
     "any id for any key": (
         effect_table,
-        "_execute",
+        "execute",
         'operation.id != effect_id(payload["key"])',
         "False",
         in_room("test_a_key_that_is_not_the_ids_own_is_refused"),

@@ -13,8 +13,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from operator import attrgetter
 from types import MappingProxyType
 
 from sterling.kernel.backoff import DELAY_US_MAX
@@ -143,6 +144,7 @@ class EffectRow:
 
 _NAMES = tuple(field.name for field in fields(EffectRow))
 _COLUMNS = ", ".join(_NAMES)
+_VALUES = attrgetter(*_NAMES)
 _MARKS = ", ".join("?" * len(_NAMES))
 _OPEN = "state NOT IN ('done', 'abandoned')"
 
@@ -171,22 +173,10 @@ def is_due(row: EffectRow, now_us: int) -> bool:
 def fold(row: EffectRow | None, index: int, state: EffectState, effect: str, payload: Json) -> EffectRow:
     """The row after one more entry of its effect."""
     if row is None:
-        return EffectRow(
-            effect,
-            payload["key"],
-            payload["subject"],
-            payload["adapter"],
-            payload["order_key"],
-            payload["payload"]["blob"],
-            canonical_bytes(payload["requires"]).decode("utf-8"),
-            index,
-            state,
-            "",
-            0,
-            ATTEMPTS_MAX,
-            payload["not_before_us"],
-            index,
-        )
+        who = (effect, payload["key"], payload["subject"], payload["adapter"], payload["order_key"])
+        requires = canonical_bytes(payload["requires"]).decode("utf-8")
+        what = (payload["payload"]["blob"], requires, index, state, "")
+        return EffectRow(*who, *what, 0, ATTEMPTS_MAX, payload["not_before_us"], index)
     return replace(
         row,
         state=state,
@@ -211,38 +201,32 @@ def execute(
     Errors: EffectAbsent, EffectMoved (also for a payload that is no step at all).
     """
     try:
-        return _execute(connection, operation, actor, fences, index, now_us)
+        row = read_effect(connection, operation.id)
+        state, payload = EffectState(operation.to), operation.payload
+        if state is EffectState.QUEUED:
+            if operation.id != effect_id(payload["key"]):
+                raise EffectMoved(f"expected the id of key {payload['key']}, found {operation.id}")
+            if row is not None:
+                return None
+        else:
+            if row is None:
+                raise EffectAbsent(f"expected an effect {operation.id}, found none", id=operation.id)
+            _check_step(row, state, payload, actor, fences)
+            if state is EffectState.SENDING:
+                broken = _check_sending(connection, row, now_us)
+                if broken:
+                    state = EffectState.ABANDONED
+                    why = Why.NOT_APPROVED.value
+                    payload = {
+                        "from": row.state.value,
+                        "attempts": row.attempts,
+                        "why": why,
+                        "message": broken,
+                    }
+        _store(connection, fold(row, index, state, operation.id, payload))
+        return Draft(f"effect.{state}", payload, subject=operation.id, actor=actor)
     except (KeyError, TypeError, ValueError, sqlite3.IntegrityError) as problem:
         raise EffectMoved(f"effect {operation.id}: expected a step, found {problem!r:.200}") from problem
-
-
-def _execute(
-    connection: sqlite3.Connection,
-    operation: EffectOperation,
-    actor: Actor,
-    fences: tuple[Fence, ...],
-    index: int,
-    now_us: int,
-) -> Draft | None:
-    row = read_effect(connection, operation.id)
-    state, payload = EffectState(operation.to), operation.payload
-    if state is EffectState.QUEUED:
-        if operation.id != effect_id(payload["key"]):
-            raise EffectMoved(f"expected the id of key {payload['key']}, found {operation.id}")
-        if row is not None:
-            return None
-    else:
-        if row is None:
-            raise EffectAbsent(f"expected an effect {operation.id}, found none", id=operation.id)
-        _check_step(row, state, payload, actor, fences)
-        if state is EffectState.SENDING:
-            broken = _check_sending(connection, row, now_us)
-            if broken:
-                state = EffectState.ABANDONED
-                why = Why.NOT_APPROVED.value
-                payload = {"from": row.state.value, "attempts": row.attempts, "why": why, "message": broken}
-    _store(connection, fold(row, index, state, operation.id, payload))
-    return Draft(f"effect.{state}", payload, subject=operation.id, actor=actor)
 
 
 def _check_step(
@@ -319,4 +303,4 @@ def _rows(connection: sqlite3.Connection, where: str, values: tuple[str, ...]) -
 
 
 def _store(connection: sqlite3.Connection, row: EffectRow) -> None:
-    connection.execute(f"INSERT OR REPLACE INTO effects ({_COLUMNS}) VALUES ({_MARKS})", astuple(row))
+    connection.execute(f"INSERT OR REPLACE INTO effects ({_COLUMNS}) VALUES ({_MARKS})", _VALUES(row))

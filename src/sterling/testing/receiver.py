@@ -81,6 +81,8 @@ def serve(receiver: FakeReceiver) -> Iterator[int]:
     lock = threading.Lock()
 
     class Requests(BaseHTTPRequestHandler):
+        wbufsize = -1  # An answer goes out in one piece.
+
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             with lock:
