@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import io
 import json
 import os
@@ -11,6 +13,7 @@ from typing import Any
 import keyring
 import keyring.backend
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from keyring.backends import chainer, fail, null
 
 from sterling.kernel.batch import Batch
@@ -352,3 +355,29 @@ def test_a_keyring_that_encrypts_holds_the_key(tmp_path: Path, monkeypatch: pyte
     vault.secrets.clear()
     with pytest.raises(KeyUnusable):
         open_home(tmp_path / "home")
+
+
+def test_the_page_of_the_format_suffices_to_open_a_sealed_file(home: Path) -> None:
+    wrapped = json.loads((home / "keys" / "blobs.wrapped").read_text())
+    wrapping = base64.b64decode((home / "keys" / "blobs.key").read_text())
+    sealed_key, bound = base64.b64decode(wrapped["key"]), wrapped["home_id"].encode()
+    key = AESGCM(wrapping).decrypt(sealed_key[:12], sealed_key[12:], bound)
+
+    def keyed(secret: bytes, message: bytes) -> bytes:
+        return hmac.new(secret, message, "sha256").digest()
+
+    opened = {}
+    for file in (home / "blobs").glob("??/*.sealed"):
+        whole, plain, number = file.read_bytes(), b"", 0
+        head, rest = whole[:34], whole[34:]
+        cipher = AESGCM(keyed(keyed(key, b"sterling/blob-file/1"), head[18:]))
+        while len(rest) > 48:
+            piece, rest = rest[: min(2**20 + 16, len(rest) - 48)], rest[min(2**20 + 16, len(rest) - 48) :]
+            plain += cipher.decrypt(number.to_bytes(11, "big") + b"\x00", piece, head[:18])
+            number += 1
+        address = cipher.decrypt(number.to_bytes(11, "big") + b"\x01", rest, head[:18])
+        assert keyed(keyed(key, b"sterling/blob-name/1"), address).hex() == file.parent.name + file.name[:62]
+        opened[address.hex()] = plain
+
+    assert len(opened) == 2 and all(address_of(data) == address for address, data in opened.items())
+    assert PHRASE * 1000 in opened.values()

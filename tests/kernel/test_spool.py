@@ -270,3 +270,20 @@ def test_a_small_disk_overflows_to_the_second_and_everything_is_in_the_log_after
     assert state == "spooling"
     assert second == "True {'ok'}"
     assert third == "0 0"
+
+
+def test_an_encrypted_home_spools_nothing_that_can_be_read(tmp_path: Path) -> None:
+    init_home(tmp_path / "home", encrypt=True).close()
+    (tmp_path / "second").mkdir()
+    paths, data = (tmp_path / "home", f"spool.path={tmp_path / 'second'}"), b"the heron stands in the reeds"
+    with open_home(paths[0], settings=[paths[1], *SHORT]) as home:
+        for _ in range(2):  # The second time it is the same item, though other bytes.
+            home.store(capture(1, data), [data])
+        (item,) = [file for file in (tmp_path / "second").rglob("*") if file.is_file()]
+        home.store(capture(2, data), [data])
+
+    sealed = item.read_bytes()
+    assert data not in sealed and address_of(data).encode() not in sealed
+    item.write_bytes(sealed[:100] + bytes([sealed[100] ^ 1]) + sealed[101:])
+    found, counts = drained(paths)
+    assert counts == (1, 1, 0) and found == [f"2 {address_of(data)}"]

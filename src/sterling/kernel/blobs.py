@@ -220,7 +220,8 @@ class Blobs:
 
     def has(self, address: str) -> bool:
         """Whether this address is stored here or archived with an entry (its bytes are not checked)."""
-        return is_address(address) and (bool(self.forms(address)) or self.whereabouts(address) is not None)
+        here = is_address(address) and any(stored.path.is_file() for stored in self.forms(address))
+        return here or (is_address(address) and self.whereabouts(address) is not None)
 
     def get(self, address: str) -> bytes:
         """The bytes of this address, checked.

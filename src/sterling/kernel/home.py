@@ -84,6 +84,10 @@ That file stands in the Sterling package (kernel/standalone_verify.py). It needs
 A blob can be checked by hand: `sha256sum blobs/ab/cdef...` prints abcdef...
 Nothing here is ever deleted by Sterling.
 """
+_README_ENCRYPTED = """
+This home is encrypted: the files in blobs/ are sealed, their names are no hashes, and only Sterling can
+check them, with the key in keys/blobs.key or in its owner's keyring. Keep a copy of the key elsewhere.
+"""
 
 
 class HomeMissing(SterlingError):
@@ -392,7 +396,7 @@ def _furnish(path: Path, home_id: str, clock: Clock, *, demo: bool, encrypt: boo
     for folder in ("", "blobs", "blobs/.incoming", "keys", "run", "spool", "index", "evidence", "telemetry"):
         (path / folder).mkdir(mode=0o700, exist_ok=True)
     write_defaults(path / "sterling.toml")
-    (path / "README.txt").write_text(_README, encoding="utf-8")
+    (path / "README.txt").write_text(_README + (_README_ENCRYPTED if encrypt else ""), encoding="utf-8")
     key = make_key(path / "keys", "ledger")
     make_key(path / "keys", "attest")
     create_store(path / "ledger.db", home_id, demo=demo)

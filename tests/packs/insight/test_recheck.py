@@ -119,7 +119,7 @@ def test_a_normalized_table_that_cannot_be_read_is_a_problem_and_no_crash(copy: 
 def test_an_absent_blob_is_a_problem_and_no_crash(copy: Changed) -> None:
     path = copy.home.blobs.path(copy.document("insight.table")["raw"])
     path.chmod(0o600)
-    path.rename(path.with_suffix(".away"))
+    path.rename(copy.home.path / "away")
 
     assert any("the raw table" in problem and "absent" in problem for problem in copy.problems())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sterling.kernel.batch import Batch
 from sterling.kernel.canonical import Json
+from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home
 from sterling.kernel.records import RecordRef, Source
 from sterling.packs.insight.normalize import Normalized
@@ -34,7 +35,7 @@ class Stored:
             "rejects": self.rejects,
             "exceptions": self.exceptions,
         }
-        return {view: home.blobs.file(address) for view, address in views.items()}
+        return {view: _readable(home, address) for view, address in views.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,3 +173,11 @@ def _mapping(stored: Stored, normalized: Normalized) -> dict[str, Json]:
             for question in normalized.questions
         ],
     }
+
+
+def _readable(home: Home, address: str) -> Path:
+    """Where the bytes can be read; where they would lie when they are absent, which a recheck says."""
+    try:
+        return home.blobs.file(address)
+    except SterlingError:
+        return home.blobs.path(address)
