@@ -47,6 +47,9 @@ def arguments(command: click.Command) -> list[str]:
     for parameter in command.params:
         if not parameter.required:
             continue
+        if isinstance(parameter, click.Option) and parameter.is_flag:
+            given.append(parameter.opts[0])
+            continue
         kind = parameter.type
         value = next(iter(kind.choices)) if isinstance(kind, click.Choice) else VALUES.get(kind.name, "x")
         if isinstance(kind, click.Path):
