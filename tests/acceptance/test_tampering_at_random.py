@@ -58,7 +58,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 
 
 def edit_first(forge: Forge, size: int) -> None:
-    forge.edit(0, "body", forge.value(0, "body").replace(b'"version":1', b'"version":2'))
+    forge.edit(0, "body", forge.value(0, "body").replace(b'"version":', b'"version":9'))
 
 
 def edit_last(forge: Forge, size: int) -> None:
@@ -150,7 +150,8 @@ def test_every_size_holds_untouched_and_shows_every_attack(
 NOT_EVIDENCE = {
     ("meta", "home_version"), ("meta", "demo"), ("submissions", ""),
     ("leases", "holder"), ("leases", "pid"), ("leases", "pid_started"), ("leases", "boot_id"),
-    ("leases", "acquired_us"), ("leases", "expires_us"), ("leases", "renewals"),
+    ("leases", "acquired_us"), ("leases", "expires_us"), ("leases", "renewals"), ("leases", "host"),
+    ("effects", ""),
 }  # fmt: skip
 WATCHED = ["entries", "entries", "entries", "nodes", "checkpoints", "records", "meta"]
 
