@@ -231,6 +231,8 @@ def status_facts(home: Home) -> StatusFacts:
         open_tasks=_open_tasks(home),
         refusals=sum(1 for _ in home.ledger.read(kind="write.refused")),
         dead_effects=[row.id for row in home.outbox.effects() if row.state == "dead"],
+        room=home.room().value,
+        spooled=0 if home.spool is None else len(home.spool.waiting()),
     )
 
 

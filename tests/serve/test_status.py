@@ -67,3 +67,12 @@ def test_the_view_keeps_its_contract() -> None:
     )
 
     load_contracts().validate("view.status@1.0", {"contract": "view.status@1.0", **status(full)})
+
+
+def test_a_disk_that_is_short_of_room_and_a_spool_that_waits_need_you() -> None:
+    view = status(replace(EMPTY, room="spooling", spooled=7))
+
+    assert [(item["what"], item["id"]) for item in view["needs_you"]] == [
+        ("home's disk is short of room:", "spooling"),
+        ("batches wait in the spool:", "7"),
+    ]

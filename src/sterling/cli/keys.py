@@ -45,8 +45,8 @@ def list_keys(*, face: Face) -> None:
         }
         for span in sorted(history.spans(), key=lambda span: (span.purpose, span.after or -1))
     ]
-    shown = [[row["purpose"], row["fingerprint"][:16], row["state"], _span(row)] for row in rows]
-    text = table(shown, ["purpose", "fingerprint", "state", "signs"])
+    shown = [[row["purpose"], row["key"], row["state"], _span(row)] for row in rows]
+    text = table(shown, ["purpose", "key", "state", "signs"])
     face.present({"home_id": home_id, "keys": rows}, contract="keys.list@1.0", text=text)
 
 

@@ -151,7 +151,11 @@ def recode_blob(home: Home, address: str, codec: Codec) -> bool:
 
 def _open_store(home: Home, place: Path, *, create: bool) -> Blobs:
     place = Path(os.path.realpath(place))
-    if not place.is_dir() or place.is_relative_to(os.path.realpath(home.path)):
+    if not place.is_dir():
+        raise ArchiveUnusable(
+            f"expected a folder that is there already, found none at {place}", place=str(place)
+        )
+    if place.is_relative_to(os.path.realpath(home.path)):
         raise ArchiveUnusable(f"expected a folder outside the home, found {place}", place=str(place))
     found, was = store_id(place), _stores_once_at(home, place)
     if was and found not in was:

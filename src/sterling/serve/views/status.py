@@ -66,6 +66,8 @@ class StatusFacts:
     open_tasks: Sequence[str]
     refusals: int
     dead_effects: Sequence[str] = ()
+    room: str = "ok"
+    spooled: int = 0
 
 
 def status(facts: StatusFacts) -> dict[str, Json]:
@@ -91,6 +93,7 @@ def status(facts: StatusFacts) -> dict[str, Json]:
         "needs_you": [
             *({"what": "abandoned run", "id": run.id, "pack": run.pack} for run in stale),
             *({"what": "dead effect", "id": effect, "pack": "kernel"} for effect in facts.dead_effects),
+            *_short_of_room(facts),
             *({"what": "open task", "id": task, "pack": "autopilot"} for task in facts.open_tasks),
         ],
         "failed_runs": [_run(run) for run in failed[-5:]],
@@ -103,6 +106,16 @@ def status(facts: StatusFacts) -> dict[str, Json]:
         "runs": len(facts.runs),
         "next": _next(facts, stale),
     }
+
+
+def _short_of_room(facts: StatusFacts) -> list[dict[str, Json]]:
+    """What a disk that is nearly full asks of a person."""
+    rows: list[dict[str, Json]] = []
+    if facts.room in ("spooling", "full"):
+        rows.append({"what": "home's disk is short of room:", "id": facts.room, "pack": "kernel"})
+    if facts.spooled:
+        rows.append({"what": "batches wait in the spool:", "id": str(facts.spooled), "pack": "kernel"})
+    return rows
 
 
 def _run(run: RunFact) -> dict[str, Json]:
