@@ -92,16 +92,21 @@ def one_caller(folder: Path, count: int) -> None:
 
 
 def long_history(folder: Path, histories: tuple[int, int], count: int) -> None:
-    medians = []
     before = resident_kib()
-    for size in histories:
-        with init_home(folder / f"history{size}") as home:
-            while home.ledger.size() < size:
-                batch = Batch()
-                for _ in range(min(500, size - home.ledger.size())):
-                    batch.append("process.started", PAYLOAD)
-                home.ledger.commit(batch)
-            medians.append(statistics.median(timed(lambda: append(home)) for _ in range(count)))
+    homes = [init_home(folder / f"history{size}") for size in histories]
+    for home, size in zip(homes, histories, strict=True):
+        while home.ledger.size() < size:
+            batch = Batch()
+            for _ in range(min(50, size - home.ledger.size())):
+                batch.append("process.started", PAYLOAD)
+            home.ledger.commit(batch)
+    times: list[list[float]] = [[], []]
+    for _ in range(count):
+        for home, mine in zip(homes, times, strict=True):
+            mine.append(timed(lambda home=home: append(home)))
+    medians = [statistics.median(mine) for mine in times]
+    for home in homes:
+        home.close()
     line(
         bench="ledger",
         case="long history, median",

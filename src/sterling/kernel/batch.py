@@ -1,13 +1,14 @@
 """A batch: what one transaction is to write, as plain values.
 
 The ledger has one way in. A batch holds drafts of entries, operations on leases
-and effects, and preconditions; all of it happens, or none. It carries a random submission id:
-committing the same batch twice gives the first receipt again.
+and effects, and preconditions; all of it happens, or none. It carries a submission
+id of its own: committing the same batch twice gives the first receipt again.
 """
 
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -159,7 +160,7 @@ class Batch:
     actor: Actor = PROGRAM
     run: str = ""
     step: str = ""
-    submission: str = field(default_factory=lambda: secrets.token_hex(16))
+    submission: str = field(default_factory=lambda: _submission_id())
     drafts: list[Draft] = field(default_factory=list)
     conditions: list[Precondition] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
@@ -196,3 +197,8 @@ class Batch:
     def operate(self, operation: Operation) -> None:
         """Add an operation on a lease or an effect; it happens before the drafts are appended."""
         self.operations.append(operation)
+
+
+def _submission_id() -> str:
+    """128 bits, the first 48 of them the time in milliseconds: what is new lies together in an index."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"

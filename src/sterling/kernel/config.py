@@ -173,8 +173,9 @@ def parse_config(raw: bytes, overrides: Sequence[str] = (), *, path: str = "ster
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as problem:
         raise ConfigInvalid(f"{path}: expected TOML in UTF-8, found {problem}", path=path) from problem
     values: dict[str, Setting] = {}
+    lines = _lines_of(text)
     for name, value in sorted(_leaves(document)):
-        values[name] = _check(name, value, path=path, line=_line_of(text, name))
+        values[name] = _check(name, value, path=path, line=lines.get(name))
     return Config(values, _parse_overrides(overrides))
 
 
@@ -363,20 +364,18 @@ def _place(path: str, line: int | None) -> str:
     return (f"{path}, line {line}: " if line else f"{path}: ") if path else ""
 
 
-def _line_of(text: str, name: str) -> int | None:
-    """The line that sets a key, found by reading headers and `key =`; None for inline tables."""
+def _lines_of(text: str) -> dict[str, int]:
+    """The line that sets each key or opens each section; what stands in inline tables has none."""
+    lines: dict[str, int] = {}
     section = ""
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
             section = header[1].replace(" ", "")
-            if section == name:
-                return number
+            lines.setdefault(section, number)
         elif assignment := _ASSIGNMENT.match(line):
             dotted = re.sub(r"\s", "", assignment[1])
-            full = f"{section}.{dotted}" if section else dotted
-            if full == name:
-                return number
-    return None
+            lines.setdefault(f"{section}.{dotted}" if section else dotted, number)
+    return lines
 
 
 def _show(value: Any) -> str:

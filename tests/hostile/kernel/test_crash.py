@@ -65,6 +65,12 @@ for line in sys.stdin:
 """
 
 
+def _await_growth(file: Path) -> None:
+    before, deadline = file.stat().st_size, time.monotonic() + 5
+    while file.stat().st_size == before and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_nothing_acknowledged_is_lost_and_nothing_is_half_written(tmp_path: Path) -> None:
@@ -83,7 +89,10 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_half_written(tmp_path: Path
     while kills < KILLS:
         count = seed.choice([1, 1, 2, 3])
         print(attempt * 2400, count, file=nursery.stdin, flush=True)
-        for pid in map(int, nursery.stdout.readline().split()):
+        pids = [int(pid) for pid in nursery.stdout.readline().split()]
+        if seed.random() < 0.7:  # The others die while they open the home.
+            _await_growth(tmp_path / "acknowledged")
+        for pid in pids:
             time.sleep(seed.random() * 0.04)
             os.kill(pid, signal.SIGKILL)
         assert nursery.stdout.readline() == "gone\n"
@@ -101,7 +110,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_half_written(tmp_path: Path
             number, address = entry.payload["command"].split()
             found.setdefault(int(number), []).append(entry.payload["pid"])
             assert home.blobs.quick_check(address) == "ok"
-    assert len(acknowledged) > KILLS
+    assert len(acknowledged) > KILLS / 2
     assert len(set(acknowledged)) == len(acknowledged)
     assert set(acknowledged) <= set(found)
     assert all(parts == [1, 2, 3] for parts in found.values())
