@@ -12,12 +12,19 @@ from contextlib import closing
 from pathlib import Path
 
 from sterling.kernel.canonical import parse_canonical
-from sterling.kernel.key_history import KEY_KINDS, KeyChange, subject_of
-from sterling.kernel.keys import load_key, load_next_key, put_next_key_in_place
-from sterling.kernel.signing import Signer
+from sterling.kernel.checkpoint import origin_of
+from sterling.kernel.key_history import KEY_KINDS, KeyChange, KeyHistory, subject_of
+from sterling.kernel.keys import load_key, load_next_key, load_public_key, put_next_key_in_place
+from sterling.kernel.signing import Signer, verifier_text
 from sterling.kernel.store_sqlite import connect_reader, read_rows
 
-__all__ = ["HOME_PURPOSES", "key_in_force", "put_entered_keys_in_place", "read_key_changes"]
+__all__ = [
+    "HOME_PURPOSES",
+    "key_in_force",
+    "put_entered_keys_in_place",
+    "read_key_changes",
+    "read_verifiers",
+]
 
 HOME_PURPOSES = ("attest", "ledger")
 
@@ -53,6 +60,22 @@ def read_key_changes(connection: sqlite3.Connection, purpose: str) -> Iterator[K
     for row in read_rows(connection, {"subject": subject_of(purpose)}, after=-1):
         if row[3] in KEY_KINDS:
             yield row[0], row[3], row[5], parse_canonical(bytes(row[8]))["payload"]
+
+
+def read_verifiers(keys: Path, home_id: str, connection: sqlite3.Connection) -> tuple[str | None, str | None]:
+    """Verifier strings of the home's first ledger key, which one pins, and of the one in force.
+
+    Both are None when the first key's public half is not there.
+    Errors: KeyUnknown when a change of keys does not count.
+    """
+    first = load_public_key(keys, "ledger")
+    if first is None:
+        return None, None
+    history = KeyHistory(home_id, {"ledger": first})
+    for change in read_key_changes(connection, "ledger"):
+        history.observe(*change)
+    now = history.current("ledger") or first
+    return verifier_text(origin_of(home_id), first), verifier_text(origin_of(home_id), now)
 
 
 def _is_entered(connection: sqlite3.Connection, key: Signer) -> bool:
