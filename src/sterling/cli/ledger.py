@@ -56,10 +56,10 @@ def head(*, face: Face) -> None:
 
     `verifier` is the home's first key: pin that one, on every machine. Rotations lead from it to `signs_now`.
     """
-    from sterling.kernel.signing_keys import read_verifiers
+    from sterling.kernel.key_change import read_ledger_verifiers
 
     with face.open_home(read_only=True) as home:
-        first, now = read_verifiers(home.path / "keys", home.id, home.ledger.connection())
+        first, now = read_ledger_verifiers(home)
         size = home.ledger.size()
         result = {
             "home_id": home.id,
