@@ -48,6 +48,7 @@ __all__ = ["Appender", "InForce", "PreconditionFailed", "Prepared", "Receipt"]
 InForce = Mapping[type[ConfigIs | ContractsAre], Callable[[], str]]
 
 ENTRY_BODY_BYTES_MAX = 64 * 1024
+_NAME_LETTERS_MAX = 200  # In a refusal, which must have room whatever was refused.
 
 
 class PreconditionFailed(SterlingError):
@@ -272,14 +273,15 @@ class Appender:
         if isinstance(refusal, LeaseRefusal) and refusal.entry is not None:
             self._append_own(replace(refusal.entry, run=batch.run, actor=batch.actor), self._now_us())
             return
-        subject = next((draft.subject for draft in batch.drafts if draft.subject), "")[:200]
+        subject = next((draft.subject for draft in batch.drafts if draft.subject), "")
         payload = {
             "code": refusal.code,
             "message": refusal.message[:1000],
-            "subject": subject,
+            "subject": subject[:_NAME_LETTERS_MAX],
             "submission": batch.submission,
         }
-        draft = Draft("write.refused", payload, subject="", run=batch.run, actor=batch.actor)
+        run = batch.run[:_NAME_LETTERS_MAX]
+        draft = Draft("write.refused", payload, subject="", run=run, actor=batch.actor)
         self._append_own(draft, self._now_us())
 
 
