@@ -30,6 +30,7 @@ __all__ = [
     "read_rows",
     "read_size",
     "record_row",
+    "refusal_body",
     "require_tables",
     "submission_row",
 ]
@@ -193,6 +194,16 @@ def submission_row(connection: sqlite3.Connection, submission: str) -> tuple[int
         "SELECT first, last FROM submissions WHERE id = ?", (submission,)
     ).fetchone()
     return row
+
+
+def refusal_body(connection: sqlite3.Connection, submission: str) -> bytes | None:
+    """The newest `write.refused` of a batch, or None. In a string the quotes would be escaped."""
+    row = connection.execute(
+        "SELECT body FROM entries WHERE kind = 'write.refused' AND kind <> '' AND instr(body, ?) "
+        'ORDER BY "index" DESC LIMIT 1',
+        (f'"submission":"{submission}"'.encode("ascii"),),
+    ).fetchone()
+    return None if row is None else bytes(row[0])
 
 
 def _show_as_newest(connection: sqlite3.Connection) -> None:

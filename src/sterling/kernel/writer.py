@@ -19,6 +19,7 @@ from sterling.kernel.anchors import Anchors, AnchorUnwritable
 from sterling.kernel.append import Appender, InForce, Prepared, Receipt
 from sterling.kernel.ballast import Ballast
 from sterling.kernel.batch import Batch, Draft
+from sterling.kernel.canonical import parse_canonical
 from sterling.kernel.checkpoint import Checkpoint, origin_of, sign_note
 from sterling.kernel.clock import Clock
 from sterling.kernel.errors import SterlingError
@@ -27,8 +28,9 @@ from sterling.kernel.integrity import KeyUnknown
 from sterling.kernel.keys import KeyUnusable
 from sterling.kernel.signing import Signer
 from sterling.kernel.signing_keys import follow_keys, read_first_keys, read_key_changes
-from sterling.kernel.store_sqlite import connect_writer, submission_row
+from sterling.kernel.store_sqlite import connect_writer, refusal_body, submission_row
 from sterling.kernel.verify_tail import check_tail
+from sterling.kernel.wire import decode_error
 
 __all__ = ["StorePressure", "StoreWriter", "checkpoint_every"]
 
@@ -109,11 +111,14 @@ class StoreWriter:
             answers = [problem if wants else answer for wants, answer in zip(asked, answers, strict=True)]
         return answers
 
-    def written(self, submission: str) -> Receipt | None:
-        """The receipt of a batch that is in the log already."""
+    def judged(self, submission: str) -> Answer | None:
+        """What the log says became of a batch; None when nobody judged it, or its refusal names no batch."""
         assert self._connection is not None and self._appender is not None
         row = submission_row(self._connection, submission)
-        return None if row is None else Receipt(row[0], row[1], self._appender.head)
+        if row is not None:
+            return Receipt(row[0], row[1], self._appender.head)
+        refusal = refusal_body(self._connection, submission)
+        return None if refusal is None else decode_error(parse_canonical(refusal)["payload"])
 
     def drop(self, problem: BaseException) -> None:
         """After a failed write: close everything; a full disk gets the ballast."""
