@@ -16,6 +16,7 @@ from sterling.kernel import person_keys
 from sterling.kernel.contracts import load_contracts
 from sterling.kernel.home import init_home
 from sterling.kernel.person_keys import people_folder, unlock_person_key
+from sterling.kernel.signing import parse_verifier
 from sterling.kernel.verify import verify_home
 
 Run = Callable[..., tuple[int, str, str]]
@@ -72,6 +73,20 @@ def test_a_rotation_is_listed_and_the_home_holds(run: Run, home_path: Path) -> N
         (done["new"], "in-force", None),
     ]
     assert verify_home(home_path, deep=True).exit == 0
+
+
+def test_the_head_names_the_first_key_to_pin_and_the_one_that_signs_now(run: Run, home_path: Path) -> None:
+    before = answer(run, "ledger", "head")
+    _, text_before, _ = run("ledger", "head")
+    new = answer(run, "keys", "rotate", "ledger", *WHY)["new"]
+    after = answer(run, "ledger", "head")
+    _, text_after, _ = run("ledger", "head")
+
+    assert before["signs_now"] == before["verifier"] == after["verifier"] != after["signs_now"]
+    assert parse_verifier(after["signs_now"]).public_key.hex() == new
+    assert "signs_now" not in text_before and f"signs_now {after['signs_now']}\n" in text_after
+    assert verify_home(home_path, pin=after["verifier"]).exit == 0
+    assert verify_home(home_path, pin=after["signs_now"]).code == "integrity.key-unknown"
 
 
 def test_a_revocation_is_listed(run: Run) -> None:

@@ -1,4 +1,7 @@
-"""Rotations and revocations that somebody forged: both verifiers refuse them where they stand."""
+"""Rotations and revocations that somebody forged: every verifier refuses them where they stand.
+
+Each forgery is asked of both verifiers of a home, and within a bundle of all three of those.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,12 @@ from sterling.kernel.checkpoint import Checkpoint, origin_of, sign_note
 from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.integrity import KeyUnknown
 from sterling.kernel.key_change import rotate_key
-from sterling.kernel.key_history import KeyHistory, revocation_payload, rotation_payload
+from sterling.kernel.key_history import KEY_KINDS, KeyHistory, revocation_payload, rotation_payload
 from sterling.kernel.keys import load_key
 from sterling.kernel.signing import Signer
 from sterling.kernel.signing_keys import read_key_changes
 from sterling.kernel.verify import Verification, verify_home
+from sterling.testing.forged_bundles import ask, dump
 from sterling.testing.forged_ledgers import Forge
 
 STRANGER_SEED = b"\x07" * 32
@@ -61,7 +65,9 @@ def path(tmp_path: Path) -> Path:
 
 
 class Attack:
-    """A home with one rotation, and somebody who rewrites that entry."""
+    """A home with one rotation, and somebody who rewrites that entry, or the checkpoints around it."""
+
+    in_member = "entries.jsonl"
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -88,7 +94,26 @@ class Attack:
     def found(self) -> tuple[str, int | None, int | None]:
         verified = both(self.path, pin=self.pin)
         assert verified.exit == 3 and verified.first_bad is not None, verified
-        return verified.code, verified.first_bad.low, verified.first_bad.high
+        found = (verified.code, verified.first_bad.low, verified.first_bad.high)
+        self.carry_away(found)
+        return found
+
+    def carry_away(self, found: tuple[str, int | None, int | None]) -> None:
+        """A bundle of everything is wrong at the same place; one of the changes alone, where they are."""
+        forge = Forge(self.path)
+        forge.key = self.old
+        bodies = forge.bodies()
+        whole = dump(forge, self.path)
+        if forge.database.execute("SELECT max(size) FROM checkpoints").fetchone()[0] < len(bodies):
+            forge.sign(self.new, [len(bodies)])
+        changes = [at for at, body in enumerate(bodies) if parse_canonical(body)["kind"] in KEY_KINDS]
+        part = dump(forge, self.path, only=[0, *changes])
+        forge.database.close()
+
+        answers = [(each["exit"], each["first_bad"]) for each in ask([whole, part], self.pin)]
+        assert answers[0] == (3, [self.in_member, found[1], found[2], found[0]])
+        if self.in_member == "entries.jsonl":
+            assert answers[1] == answers[0]
 
     def honest(self) -> dict[str, Any]:
         return rotation_payload(self.home_id, self.old, self.new, self.index, WHY)
@@ -103,6 +128,10 @@ def test_the_untouched_twin_of_the_attacks_holds(attack: Attack) -> None:
     attack.forge(attack.honest())
 
     assert both(attack.path, pin=attack.pin).exit == 4  # No anchor; and nothing is wrong.
+    forge = Forge(attack.path)
+    forge.key = attack.old
+    bundles = [dump(forge, attack.path), dump(forge, attack.path, only=[0, attack.index])]
+    assert [found["exit"] for found in ask(bundles, attack.pin)] == [0, 0]
 
 
 def posing(as_key: Signer) -> Signer:
@@ -210,6 +239,7 @@ def test_a_rotation_under_another_subject_is_refused(attack: Attack) -> None:
 
 def test_a_checkpoint_by_the_old_key_after_the_rotation_is_of_an_unknown_key(attack: Attack) -> None:
     attack.forge(attack.honest(), key=attack.old)
+    attack.in_member = "checkpoints.jsonl"
 
     assert attack.found() == ("integrity.key-unknown", attack.index, attack.index)
 
@@ -223,6 +253,7 @@ def test_a_checkpoint_by_the_new_key_before_the_rotation_is_of_an_unknown_key(at
     forge.put_checkpoint(attack.index, note)
     forge.database.close()
 
+    attack.in_member = "checkpoints.jsonl"
     code, _, high = attack.found()
     assert (code, high) == ("integrity.key-unknown", attack.index - 1)
 
@@ -260,6 +291,7 @@ def test_a_rotation_is_not_replayed_later(attack: Attack) -> None:
         lambda a, at: revocation_payload(a.home_id, "ledger", a.old.public_key, at - 1, WHY, a.new),
         lambda a, at: revocation_payload(a.home_id, "attest", a.old.public_key, at, WHY, a.new),
         lambda a, at: revocation_payload(a.home_id, "person:x", b"\1" * 32, at + 1, WHY, a.new),
+        lambda a, at: revocation_payload(a.home_id, "person:X", b"\1" * 32, at, WHY, a.new),
         lambda a, at: revocation_payload("home-x", "person:x", b"\1" * 32, at, WHY, a.new),
         lambda a, at: (
             revocation_payload(a.home_id, "person:x", b"\1" * 32, at, WHY, a.new) | {"key": "02" * 32}
@@ -270,6 +302,17 @@ def test_a_revocation_that_does_not_count_is_refused_where_it_stands(
     attack: Attack, make: Callable[[Attack, int], dict[str, Any]]
 ) -> None:
     index = second(attack, "key.revoked", make(attack, attack.index + 1))
+
+    assert attack.found() == ("integrity.key-unknown", index, index)
+
+
+def test_a_revoked_key_of_which_nobody_else_heard_passes_nothing_on(attack: Attack) -> None:
+    person, other = Signer("person:x", b"\1" * 32), Signer("person:x", b"\2" * 32)
+    at = attack.index + 1
+    payload = revocation_payload(attack.home_id, "person:x", person.public_key, at, WHY, attack.new)
+    second(attack, "key.revoked", payload)
+    payload = rotation_payload(attack.home_id, person, other, at + 1, WHY)
+    index = second(attack, "key.rotated", payload)
 
     assert attack.found() == ("integrity.key-unknown", index, index)
 
@@ -370,6 +413,23 @@ def changed(payload: dict[str, Any], draw: random.Random, keys: list[Signer]) ->
     }
 
 
+def drawn(
+    draw: random.Random, home_id: str, keys: list[Signer], ours: KeyHistory, index: int
+) -> tuple[str, dict[str, Any]]:
+    """Kind and payload of some change of keys that counts more often than not."""
+    purpose = draw.choice(["ledger", "ledger", "attest", "person:ada"])
+    in_force = ours.current(purpose) or keys[index % 6].public_key
+    held = next(key for key in keys if key.public_key == in_force)
+    old, new, by = draw.choice([held, draw.choice(keys)]), draw.choice(keys), draw.choice(keys)
+    if draw.random() < 0.6:
+        old, new = as_purpose(old, purpose), as_purpose(new, purpose)
+        return "key.rotated", changed(rotation_payload(home_id, old, new, index, WHY), draw, keys)
+    by = draw.choice([by, next(key for key in keys if key.public_key == ours.current("ledger"))])
+    since = draw.choice([index, max(0, index - 2)])
+    payload = revocation_payload(home_id, purpose, old.public_key, since, WHY, by)
+    return "key.revoked", changed(payload, draw, keys)
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_both_verifiers_follow_and_refuse_the_same_changes(seed: int) -> None:
     draw, home_id = random.Random(seed), "home-" + "a" * 26
@@ -379,20 +439,7 @@ def test_both_verifiers_follow_and_refuse_the_same_changes(seed: int) -> None:
     accepted = 0
 
     for index in range(1, 60):
-        purpose = draw.choice(["ledger", "ledger", "attest", "person:ada"])
-        in_force = bytes.fromhex(theirs.current.get(purpose, keys[index % 6].public_key.hex()))
-        held = next(key for key in keys if key.public_key == in_force)
-        old, new, by = draw.choice([held, draw.choice(keys)]), draw.choice(keys), draw.choice(keys)
-        if draw.random() < 0.6:
-            kind = "key.rotated"
-            old, new = as_purpose(old, purpose), as_purpose(new, purpose)
-            payload = rotation_payload(home_id, old, new, index, WHY)
-        else:
-            kind = "key.revoked"
-            by = draw.choice([by, next(key for key in keys if key.public_key == ours.current("ledger"))])
-            since = draw.choice([index, max(0, index - 2)])
-            payload = revocation_payload(home_id, purpose, old.public_key, since, WHY, by)
-        payload = changed(payload, draw, keys)
+        kind, payload = drawn(draw, home_id, keys, ours, index)
         subject = f"key/{payload['purpose']}"
         body = {"kind": kind, "subject": subject, "payload": payload}
         verdicts = [counts(ours.observe, index, kind, subject, payload), counts(theirs.follow, index, body)]
@@ -402,6 +449,39 @@ def test_both_verifiers_follow_and_refuse_the_same_changes(seed: int) -> None:
         assert current is not None and theirs.current["ledger"] == current.hex()
 
     assert accepted
+
+
+def test_three_verifiers_follow_and_refuse_the_same_changes_in_a_bundle(path: Path) -> None:
+    draw, forge = random.Random(7), Forge(path)
+    created = forge.bodies()[0]
+    keys = [forge.key, *(Signer("ledger", bytes([at]) * 32) for at in range(2, 7))]
+    bundles, wanted = [], []
+
+    for _ in range(250):
+        ours = KeyHistory(forge.home_id, {"ledger": forge.key.public_key})
+        bodies, bad, tries = [created], None, draw.randrange(1, 25)
+        while bad is None and tries:
+            tries -= 1
+            index = len(bodies)
+            kind, payload = drawn(draw, forge.home_id, keys, ours, index)
+            subject = draw.choice([f"key/{payload['purpose']}"] * 9 + ["key/ledger"])
+            body = {"subject": subject, "kind": kind, "payload": payload}
+            body |= {name: parse_canonical(created)[name] for name in ("v", "at_us", "actor")}
+            if not counts(ours.observe, index, kind, subject, payload):
+                if draw.random() < 0.7:
+                    continue
+                bad = ["entries.jsonl", index, index, "integrity.key-unknown"]
+            bodies.append(canonical_bytes(body))
+        forge.reseal(bodies)
+        forge.database.execute("DELETE FROM checkpoints")
+        forge.sign(next(key for key in keys if key.public_key == ours.current("ledger")), [len(bodies)])
+        bundles.append(dump(forge, path))
+        wanted.append(bad)
+    forge.database.close()
+
+    found = ask(bundles, forge.key.verifier(origin_of(forge.home_id)))
+    assert [each["first_bad"] for each in found] == wanted
+    assert 20 < wanted.count(None) < 230
 
 
 def counts(follow: Callable[..., None], *arguments: Any) -> bool:
@@ -414,6 +494,4 @@ def counts(follow: Callable[..., None], *arguments: Any) -> bool:
 
 def as_purpose(key: Signer, purpose: str) -> Signer:
     """The same key, said to be for something else."""
-    seeds = (bytes([at]) * 32 for at in range(1, 7))
-    made = (Signer(purpose, seed) for seed in seeds)
-    return next(each for each in made if each.public_key == key.public_key)
+    return Signer(purpose, key._private.private_bytes_raw())

@@ -18,7 +18,7 @@ from sterling.kernel.contracts import RecordInvalid
 from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.integrity import KeyUnknown
 from sterling.kernel.key_change import read_key_history, revoke_key, rotate_key
-from sterling.kernel.key_history import KeyRevoked, rotation_payload
+from sterling.kernel.key_history import KeyRevoked, revocation_payload, rotation_payload
 from sterling.kernel.keys import KeyUnusable, load_key, load_next_key, make_next_key
 from sterling.kernel.locks import Role, RoleTaken
 from sterling.kernel.recover import recover_log
@@ -337,6 +337,70 @@ def test_a_next_key_whose_entry_is_in_the_log_signs_at_once_and_is_put_in_place(
         assert load_key(path / "keys", "ledger").public_key == new.public_key
         assert load_next_key(path / "keys", "ledger") is None
         write(home)
+    assert both(path).exit == 0
+
+
+NEW = Signer("ledger", b"\6" * 32)
+Draft = tuple[str, dict[str, Any], str]
+
+
+def rotation(home: Home, old: Signer, at: int, subject: str = "key/ledger", **changes: Any) -> Draft:
+    return "key.rotated", rotation_payload(home.id, old, NEW, at, WHY) | changes, subject
+
+
+def revocation(home: Home, by: Signer, at: int, **changes: Any) -> Draft:
+    payload = revocation_payload(home.id, "person:ada", b"\1" * 32, at, WHY, by) | changes
+    return "key.revoked", payload, "key/person:ada"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda home, old, at: rotation(home, STRANGER, at),
+        lambda home, old, at: rotation(home, old, at + 1),
+        lambda home, old, at: rotation(home, old, at, subject="key/attest"),
+        lambda home, old, at: rotation(home, old, at, by_new=rotation(home, old, at)[1]["by_old"]),
+        lambda home, old, at: revocation(home, STRANGER, at),
+        lambda home, old, at: revocation(home, old, at + 1),
+        lambda home, old, at: revocation(home, old, at, key="02" * 32),
+    ],
+)
+def test_a_writer_refuses_a_change_of_keys_that_no_verifier_would_let_stand(
+    path: Path, make: Callable[[Home, Signer, int], Draft]
+) -> None:
+    with open_home(path) as home:
+        old, size = load_key(path / "keys", "ledger"), home.ledger.size()
+        batch = Batch()
+        kind, payload, subject = make(home, old, size)
+        batch.append(kind, payload, subject=subject)
+
+        with pytest.raises(KeyUnusable, match="expected a change of keys at entry"):
+            home.ledger.commit(batch)
+
+        (refused,) = home.ledger.read(kind="write.refused")
+        assert (refused.payload["code"], home.ledger.size()) == ("keys.unusable", size + 1)
+    assert both(path).exit == 0
+
+
+def test_a_writer_takes_a_change_of_keys_that_counts(path: Path) -> None:
+    with open_home(path) as home:
+        batch = Batch()
+        kind, payload, subject = revocation(home, load_key(path / "keys", "ledger"), home.ledger.size())
+        batch.append(kind, payload, subject=subject)
+        home.ledger.commit(batch)
+    assert both(path).exit == 0
+
+
+def test_the_second_change_of_a_batch_is_judged_after_the_first(path: Path) -> None:
+    with open_home(path) as home:
+        old, size = load_key(path / "keys", "ledger"), home.ledger.size()
+        other = rotation_payload(home.id, old, Signer("ledger", b"\5" * 32), size + 1, WHY)
+        batch = Batch()
+        for kind, payload, subject in (rotation(home, old, size), ("key.rotated", other, "key/ledger")):
+            batch.append(kind, payload, subject=subject)
+
+        with pytest.raises(KeyUnusable):
+            home.ledger.commit(batch)
     assert both(path).exit == 0
 
 

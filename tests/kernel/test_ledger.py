@@ -14,7 +14,7 @@ from sterling.kernel import chain, merkle
 from sterling.kernel.append import Appender, PreconditionFailed, Receipt
 from sterling.kernel.batch import Actor, Batch, FenceHolds, NewestIs, RecordAbsent
 from sterling.kernel.blobs import BlobNotDurable
-from sterling.kernel.canonical import canonical_bytes, parse_canonical
+from sterling.kernel.canonical import TooLarge, canonical_bytes, parse_canonical
 from sterling.kernel.contracts import ContractUnknown, RecordInvalid
 from sterling.kernel.group import LedgerClosed
 from sterling.kernel.home import Home, init_home, open_home
@@ -119,6 +119,28 @@ def test_a_batch_that_names_a_missing_blob_is_refused(home: Home) -> None:
 
     with pytest.raises(BlobNotDurable):
         home.ledger.commit(batch)
+
+
+@pytest.mark.parametrize("name", ["subject", "run"])
+def test_a_refusal_is_kept_however_long_the_names_in_the_batch_are(home: Home, name: str) -> None:
+    batch = Batch(run="é" * 40_000 if name == "run" else "")
+    subject = "é" * 40_000 if name == "subject" else ""
+    batch.append("process.ended", {"command": "test", "exit": 0}, subject=subject)
+    batch.require(NewestIs("nobody", 0))
+
+    with pytest.raises(PreconditionFailed):
+        home.ledger.commit(batch)
+
+    refused = list(home.ledger.read())[-1]
+    assert (refused.kind, refused.payload["subject"]) == ("write.refused", subject[:200])
+    assert refused.run == batch.run[:200]
+
+
+def test_a_batch_whose_subject_has_no_room_in_an_entry_is_refused_as_too_large(home: Home) -> None:
+    with pytest.raises(TooLarge):
+        home.ledger.commit(ended(subject="s" * 70_000))
+
+    assert list(home.ledger.read())[-1].payload["code"] == TooLarge.code
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sterling.kernel import wire
-from sterling.kernel.append import PreconditionFailed
+from sterling.kernel.append import PreconditionFailed, Receipt
 from sterling.kernel.batch import Batch, FenceHolds, NewestIs
 from sterling.kernel.group import LedgerBusy
 from sterling.kernel.home import Home, init_home, open_home
@@ -122,6 +122,40 @@ def test_a_refusal_by_another_process_keeps_its_class_words_and_details(home: Ho
     assert "expected 5" in refusal.message
     assert [entry.kind for entry in home.ledger.read()][-2:] == ["process.ended", "write.refused"]
     turn.close()
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_a_batch_whose_answer_was_lost_is_judged_once(
+    home: Home, monkeypatch: pytest.MonkeyPatch, is_refused: bool
+) -> None:
+    batch = ended(7)
+    if is_refused:
+        batch.require(NewestIs("x", 5))
+    answers: list[object] = []
+    lost: list[object] = []
+
+    def ask() -> None:
+        try:
+            answers.append(home.ledger.commit(batch))
+        except PreconditionFailed as refusal:
+            answers.append(refusal)
+
+    monkeypatch.setattr(Turn, "answer", lambda *given: lost.append(given))
+    with open_home(home.path) as other:
+        assert other.ledger._turn.try_take()
+        asking = threading.Thread(target=ask)
+        asking.start()
+        while not any(name[0].isdigit() for name in os.listdir(home.path / "run" / "queue")):
+            time.sleep(0.001)
+        other.ledger.commit(ended(8))
+        asking.join()
+
+    kinds = [entry.kind for entry in home.ledger.read()]
+    assert len(lost) == 1
+    assert kinds.count("write.refused") == is_refused and kinds.count("process.ended") == 2 - is_refused
+    (answer,) = answers
+    assert isinstance(answer, PreconditionFailed if is_refused else Receipt)
+    assert not is_refused or "expected 5" in str(answer)
 
 
 def test_a_lease_taken_for_a_waiting_process_comes_back_with_its_receipt(home: Home) -> None:

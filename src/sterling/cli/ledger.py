@@ -52,23 +52,26 @@ command.add_command(import_file)
 @command.command("head")
 @faces.options
 def head(*, face: Face) -> None:
-    """How many entries there are, the newest hash, the root, and the key that signs."""
-    from sterling.kernel.checkpoint import origin_of
-    from sterling.kernel.keys import load_public_key
-    from sterling.kernel.signing import verifier_text
+    """How many entries there are, the newest hash, the root, and the keys that sign.
+
+    `verifier` is the home's first key: pin that one, on every machine. Rotations lead from it to `signs_now`.
+    """
+    from sterling.kernel.key_change import read_ledger_verifiers
 
     with face.open_home(read_only=True) as home:
-        public_key = load_public_key(home.path / "keys", "ledger")
+        first, now = read_ledger_verifiers(home)
         size = home.ledger.size()
         result = {
             "home_id": home.id,
             "size": size,
             "head": home.ledger.head().hex(),
             "root": home.ledger.root(size).hex(),
-            "verifier": None if public_key is None else verifier_text(origin_of(home.id), public_key),
+            "verifier": first,
+            "signs_now": now,
         }
-    text = "\n".join(f"{name:<8} {result[name]}" for name in ("size", "head", "root", "verifier"))
-    face.present(result, contract="ledger.head@1.0", text=text)
+    names = ("size", "head", "root", "verifier", *(["signs_now"] if now != first else []))
+    text = "\n".join(f"{name:<8} {result[name]}" for name in names)
+    face.present(result, contract="ledger.head@2.0", text=text)
 
 
 @command.command("show")

@@ -31,6 +31,7 @@ from sterling.kernel.canonical import TooLarge, canonical_bytes
 from sterling.kernel.chain import GENESIS, seal
 from sterling.kernel.clock import Clock
 from sterling.kernel.errors import SterlingError
+from sterling.kernel.key_history import KEY_KINDS
 from sterling.kernel.lease_table import LeaseRefusal, LeaseRow
 from sterling.kernel.store_sqlite import (
     insert_entry,
@@ -47,6 +48,7 @@ __all__ = ["Appender", "InForce", "PreconditionFailed", "Prepared", "Receipt"]
 InForce = Mapping[type[ConfigIs | ContractsAre], Callable[[], str]]
 
 ENTRY_BODY_BYTES_MAX = 64 * 1024
+_NAME_LETTERS_MAX = 200  # In a refusal, which must have room whatever was refused.
 
 
 class PreconditionFailed(SterlingError):
@@ -86,11 +88,20 @@ class _State:
 
 
 class Appender:
-    """Appends batches through one connection; keeps size, head and the tree's frontier in memory."""
+    """Appends batches through one connection; keeps size, head and the tree's frontier in memory.
 
-    def __init__(self, connection: sqlite3.Connection, clock: Clock, in_force: InForce | None = None) -> None:
-        self._connection = connection
-        self._clock = clock
+    `check_keys` refuses a change of keys that does not count at an index: with it every verifier
+    would call the log broken there.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        clock: Clock,
+        in_force: InForce | None = None,
+        check_keys: Callable[[int, Draft], None] | None = None,
+    ) -> None:
+        self._connection, self._clock, self._check_keys = connection, clock, check_keys
         self._in_force: InForce = {} if in_force is None else in_force
         size, head, last_us = read_size(connection)
         self._state = _State(size, head if size else GENESIS, last_us)
@@ -178,6 +189,8 @@ class Appender:
                 found = self._state.size
                 raise PreconditionFailed(f"expected {condition.size} entries, found {found}", found=found)
         for draft, payload in prepared.drafts:
+            if draft.kind in KEY_KINDS and self._check_keys is not None:
+                self._check_keys(self._state.size, draft)
             self._append(draft, payload, now_us, fences)
         last = self._state.size - 1
         if last >= first:
@@ -264,10 +277,11 @@ class Appender:
         payload = {
             "code": refusal.code,
             "message": refusal.message[:1000],
-            "subject": subject,
+            "subject": subject[:_NAME_LETTERS_MAX],
             "submission": batch.submission,
         }
-        draft = Draft("write.refused", payload, subject="", run=batch.run, actor=batch.actor)
+        run = batch.run[:_NAME_LETTERS_MAX]
+        draft = Draft("write.refused", payload, subject="", run=run, actor=batch.actor)
         self._append_own(draft, self._now_us())
 
 

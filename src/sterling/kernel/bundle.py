@@ -34,6 +34,7 @@ from sterling.kernel.contracts import Contracts
 from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
 from sterling.kernel.hashing import address_of
 from sterling.kernel.home import Home
+from sterling.kernel.key_history import KEY_KINDS
 from sterling.kernel.keys import load_public_key
 from sterling.kernel.signing import verifier_text
 from sterling.kernel.store_sqlite import read_node, record_row
@@ -69,7 +70,6 @@ MEMBER_BYTES_MAX = 8**11 - 1  # What eleven octal digits hold.
 MANIFEST_BYTES_MAX = 64 * 1024 * 1024  # Of any member that is read whole.
 LINE_BYTES_MAX = 1024 * 1024
 _PIECE_BYTES = 1024 * 1024
-_KEY_KINDS = ("key.rotated", "key.revoked")
 
 Redactor = Callable[[bytes], bytes | None]  # The copy that may leave, or None: leave it out.
 
@@ -150,9 +150,7 @@ def export_bundle(
     """
     size = note_checkpoint(home.ledger.checkpoint()).size
     indexes = None if selection.by == "all" else closure(home, _selected(home, selection, size), size)
-    changes = (entry.payload for entry in home.ledger.read(kind="key.rotated"))
-    first = next((each["old"] for each in changes if each["purpose"] == "ledger"), None)
-    public = bytes.fromhex(first) if first else load_public_key(home.path / "keys", "ledger")
+    public = load_public_key(home.path / "keys", "ledger")  # The first key: ADR 14.
     verifier = "" if public is None else verifier_text(origin_of(home.id), public)
     shelf = Shelf(home.ledger.connection(), home.id, verifier, home.blobs, home.contracts)
     key = b"" if redactor is None else AESGCM.generate_key(256)
@@ -384,7 +382,7 @@ def _selected(home: Home, selection: Selection, size: int) -> set[int]:
         found = set(range(int(low), min(int(high), size))) if is_range else set()
     if not found:
         raise NothingSelected(f"expected entries of {selection.by} {selection.value!r}, found none")
-    return found | {0} | {entry.index for kind in _KEY_KINDS for entry in ledger.read(kind=kind)}
+    return found | {0} | {entry.index for kind in KEY_KINDS for entry in ledger.read(kind=kind)}
 
 
 def _entry_lines(shelf: Shelf, gathered: _Gathered, indexes: list[int] | None, size: int) -> Iterator[bytes]:

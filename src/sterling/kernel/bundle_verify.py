@@ -12,7 +12,6 @@ fails decides, and names the member and, where it can, the entry.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import mmap
 import re
@@ -36,8 +35,9 @@ from sterling.kernel.checkpoint import Checkpoint, note_checkpoint, open_note
 from sterling.kernel.errors import EXIT_BROKEN, EXIT_CANNOT_JUDGE, EXIT_OK, SterlingError
 from sterling.kernel.hashing import is_address
 from sterling.kernel.integrity import KeyUnknown
+from sterling.kernel.key_history import KEY_KINDS, KeyHistory
 from sterling.kernel.merkle import ProofInvalid, ProofRange
-from sterling.kernel.signing import Verifier, fingerprint_of, parse_verifier, verify_signature
+from sterling.kernel.signing import Verifier, fingerprint_of, parse_verifier
 from sterling.kernel.verify import NotALedger
 from sterling.kernel.verify_blobs import addresses_in, is_spilled
 from sterling.kernel.verify_log import Broken, parse_entry
@@ -69,7 +69,6 @@ _HINTS = {
     "broken": "Believe nothing in it. Ask for the file again: `sterling ledger export --help`.",
     "cannot-judge": "Name the key you trust, as its home's `sterling ledger head` gave it: `--pin KEY`.",
 }
-_ROTATION_TAG = b"sterling/key-rotation/1\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +211,8 @@ class _Check:
     _wanted: dict[str, int] = field(default_factory=dict)  # Ids to the first entry that names one.
     _documents: dict[str, int] = field(default_factory=dict)
     _contracts: set[str] = field(default_factory=set)
-    _keys: list[tuple[int, bytes]] = field(default_factory=list)  # From which size on, and the key.
+    _keys: KeyHistory = field(init=False)
+    _fingerprint: str = ""  # Of the first key.
     _before: tuple[int, str, int | None] = (-1, GENESIS.hex(), None)  # Index, hash and time.
     _frontier: dict[int, bytes] = field(default_factory=dict)
     _roots: dict[int, bytes] = field(default_factory=dict)
@@ -320,7 +320,8 @@ class _Check:
             raise _malformed("keys.json", "it does not hold the first key of its origin")
         if self.pin not in (None, own):
             raise _Bad("keys.json", 0, None, "integrity.key-unknown", "its first key is not the pinned one")
-        self._keys = [(0, own.public_key)]
+        self._fingerprint = fingerprint_of(own.public_key)
+        self._keys = KeyHistory(self._home_id, {"ledger": own.public_key})
 
     # Entries
 
@@ -382,8 +383,11 @@ class _Check:
                 )
         if index == 0:
             self._check_created(kind, payload)
-        elif kind in ("key.rotated", "key.revoked"):
-            self._check_rotation(index, kind, payload)
+        elif kind in KEY_KINDS:
+            try:
+                self._keys.observe(index, kind, body.get("subject", ""), payload)
+            except KeyUnknown as problem:
+                raise _entry(index, "key-unknown", problem.message) from problem
         elif kind in ("record.put", "record.again") and isinstance(payload, dict):
             self._known.add(str(payload.get("id")))
             self._contracts.add(str(payload.get("contract")).partition("@")[0])
@@ -397,32 +401,8 @@ class _Check:
     def _check_created(self, kind: str, payload: Json) -> None:
         if kind != "home.created" or not isinstance(payload, dict) or payload.get("home_id") != self._home_id:
             raise _entry(0, "forked", "the first entry does not create the home that the bundle is of")
-        if payload.get("key") != fingerprint_of(self._keys[0][1]):
+        if payload.get("key") != self._fingerprint:
             raise _entry(0, "key-unknown", "the home began with another key")
-
-    def _check_rotation(self, index: int, kind: str, payload: Json) -> None:
-        """Follow a change of the key that signs checkpoints; old and new must both have signed it."""
-        if not isinstance(payload, dict) or payload.get("purpose") != "ledger":
-            return
-        known = [key.hex() for _, key in self._keys]
-        if kind == "key.revoked":
-            if payload.get("key") == known[-1]:
-                raise _entry(index, "key-unknown", "it revokes the key in force")
-            return
-        try:
-            signed = {name: payload[name] for name in ("purpose", "old", "new", "from_index")}
-            message = _ROTATION_TAG + canonical_bytes(signed | {"home_id": self._home_id})
-            for key, name in (("old", "by_old"), ("new", "by_new")):
-                signature = base64.b64decode(payload[name], validate=True)
-                verify_signature(bytes.fromhex(payload[key]), signature, message)
-        except (SterlingError, LookupError, TypeError, ValueError) as problem:
-            raise _entry(index, "key-unknown", "a change of keys is not signed by both") from problem
-        is_here = type(payload["from_index"]) is int and payload["from_index"] == index
-        if payload["old"] != known[-1] or payload["new"] in known or not is_here:
-            raise _entry(
-                index, "key-unknown", "a change of keys does not lead from the key in force to a new one"
-            )
-        self._keys.append((index, bytes.fromhex(payload["new"])))
 
     # Checkpoints and proofs
 
@@ -468,7 +448,8 @@ class _Check:
             raise _Bad("entries.jsonl", self.size, self.entries - 1, "integrity.root-mismatch", message)
 
     def _check_note(self, size: int, note: str) -> Checkpoint:
-        key = [key for since, key in self._keys if since == 0 or size > since][-1]
+        key = self._keys.key_at("ledger", size)
+        assert key is not None, "the first key is known, and each rotation leads on"
         origin, good = self.manifest["origin"], self.size
         try:
             checkpoint = open_note(note, [Verifier(origin, key)])

@@ -64,8 +64,8 @@ class Writer(Protocol):
     def write(self, group: list[Prepared]) -> list[Answer]:
         """Write the group in one durable transaction. Errors: sqlite3.Error, OSError, refusals of all."""
 
-    def written(self, submission: str) -> Receipt | None:
-        """The receipt of a batch that is in the log already."""
+    def judged(self, submission: str) -> Answer | None:
+        """What the log says became of a batch: its receipt, or its refusal; None when it says nothing."""
 
     def drop(self, problem: BaseException) -> None:
         """After a failed write: trust nothing, close everything."""
@@ -206,12 +206,15 @@ class Committer:
                 return
 
     def _take_back(self, group: list[_Ticket], waiting: Waiting) -> None:
-        """With the turn in hand after all: read what became of claimed batches, write the others."""
+        """With the turn in hand after all: read what became of claimed batches, write the others.
+
+        A refused lease operation leaves an entry that names no batch: that batch is judged again.
+        """
         try:
             if not waiting.withdraw():
                 self._writer.ready()
                 for ticket in group:
-                    ticket.answer = ticket.answer or self._writer.written(ticket.prepared.batch.submission)
+                    ticket.answer = ticket.answer or self._writer.judged(ticket.prepared.batch.submission)
         except BaseException:
             self._turn.give()
             raise

@@ -123,7 +123,7 @@ class HomeNotMade(SterlingError):
 
 
 class HomePermissions(SterlingError):
-    """Others may read the home."""
+    """Others may read the home, or it lies where nobody may write to it."""
 
     code = "home.permissions"
     hint = "Run `chmod 700` on the folder, or set safety.shared_home in its sterling.toml."
@@ -322,6 +322,11 @@ def open_home(
     config = load_config(path / "sterling.toml", settings)
     if path.stat().st_mode & 0o077 and not config.get("safety.shared_home"):
         raise HomePermissions(f"expected mode 0700 on {path}, found {path.stat().st_mode & 0o777:o}")
+    if not read_only and not os.access(path, os.W_OK):
+        raise HomePermissions(
+            f"expected a home that can be written, found {path} readable only",
+            hint="Read it where it lies, as `sterling status` does, or copy it to where you may write.",
+        )
     home_id, version, demo = _read_identity(path / "ledger.db")
     if version > HOME_VERSION:
         raise HomeTooNew(f"expected home version {HOME_VERSION} at most, found {version}")

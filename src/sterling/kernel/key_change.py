@@ -12,7 +12,6 @@ another and revoke the old one. The secret that a rotation replaces is not kept.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,20 +19,20 @@ from typing import TYPE_CHECKING
 from sterling.kernel.append import PreconditionFailed
 from sterling.kernel.batch import PROGRAM, Actor, Batch, SizeIs
 from sterling.kernel.canonical import Json
-from sterling.kernel.checkpoint import note_checkpoint
+from sterling.kernel.checkpoint import note_checkpoint, origin_of
 from sterling.kernel.integrity import KeyUnknown
-from sterling.kernel.key_history import (
-    KEY_KINDS,
-    KeyHistory,
-    revocation_payload,
-    rotation_payload,
-    subject_of,
-)
-from sterling.kernel.keys import load_key, load_public_key, make_next_key, put_next_key_in_place
+from sterling.kernel.key_history import KeyHistory, revocation_payload, rotation_payload, subject_of
+from sterling.kernel.keys import load_key, make_next_key, put_next_key_in_place
 from sterling.kernel.locks import Role
 from sterling.kernel.person_keys import read_people
-from sterling.kernel.signing import KeyPurpose, parse_verifier
-from sterling.kernel.signing_keys import HOME_PURPOSES, key_in_force, put_entered_keys_in_place
+from sterling.kernel.signing import KeyPurpose, verifier_text
+from sterling.kernel.signing_keys import (
+    HOME_PURPOSES,
+    follow_keys,
+    key_in_force,
+    put_entered_keys_in_place,
+    read_first_keys,
+)
 
 if TYPE_CHECKING:
     from sterling.kernel.home import Home
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Rotation",
     "read_key_history",
+    "read_ledger_verifiers",
     "revoke_key",
     "rotate_key",
 ]
@@ -65,19 +65,23 @@ def read_key_history(home: Home, people: Mapping[str, bytes] | None = None) -> K
     `people` are the persons' keys to believe (default: those of this user's own folder).
     Errors: KeyUnknown when an entry changes keys and may not, AnchorUnreadable.
     """
-    first = dict(read_people(home) if people is None else people)
     pin = home.anchors.read_pin()
-    for purpose in HOME_PURPOSES:
-        key = load_public_key(home.path / "keys", purpose)
-        if purpose == "ledger" and pin is not None:
-            key = parse_verifier(pin.verifier).public_key
-        if key is not None:
-            first[purpose] = key
-    history = KeyHistory(home.id, first)
-    entries = (home.ledger.read(kind=kind) for kind in KEY_KINDS)
-    for entry in heapq.merge(*entries, key=lambda each: each.index):
-        history.observe(entry.index, entry.kind, entry.subject, entry.payload)
-    return history
+    first = read_first_keys(home.path / "keys", None if pin is None else pin.verifier)
+    first |= read_people(home) if people is None else people
+    return follow_keys(home.ledger.connection(), home.id, first)
+
+
+def read_ledger_verifiers(home: Home) -> tuple[str | None, str | None]:
+    """Verifier strings of the home's first ledger key, which one pins, and of the one in force.
+
+    Both are None when the first key's public half is not there; the pin is not asked.
+    Errors: KeyUnknown when a change of keys does not count.
+    """
+    first = read_first_keys(home.path / "keys", None)
+    now = follow_keys(home.ledger.connection(), home.id, first).current("ledger")
+    if "ledger" not in first or now is None:
+        return None, None
+    return verifier_text(origin_of(home.id), first["ledger"]), verifier_text(origin_of(home.id), now)
 
 
 def rotate_key(home: Home, purpose: str, reason: str, actor: Actor = PROGRAM) -> Rotation:

@@ -862,7 +862,7 @@ class Bundle:
         self.members: dict[str, tuple[int, int]] = {}
         self.manifest: dict[str, Any] = {}
         self.size = self.entries = 0
-        self.keys: list[tuple[int, bytes]] = []
+        self.signers: list[tuple[int, str]] = []  # After which entry which key signs checkpoints.
         self.last: tuple[int, str, int | None] = (-1, bytes(32).hex(), None)
         self.tree, self.roots, self.sizes = Tree(), dict[int, bytes](), set[Any]()
         self.known, self.contracts = set[str](), set[str]()
@@ -969,7 +969,8 @@ class Bundle:
             raise BadMember("keys.json", "not the first key of its origin")
         if self.pin is not None and (self.pin.name, self.pin.public) != (own.name, own.public):
             raise BadMember("keys.json", "not the pinned key", "key-unknown", 0)
-        self.keys = [(0, own.public)]
+        self.changes = KeyChanges(own.name.removeprefix("sterling/"), own.public)
+        self.signers = [(0, own.public.hex())]
 
     def check_line(self, line: dict[str, Any], newest: Note | None) -> None:
         content = "body" if "body" in line else "withheld"
@@ -1027,10 +1028,14 @@ class Bundle:
         if index == 0:
             if kind != "home.created" or f"sterling/{told.get('home_id')}" != self.manifest["origin"]:
                 raise self.bad(0, "forked", "the first entry does not create this home")
-            if told.get("key") != hashlib.sha256(self.keys[0][1]).hexdigest():
+            if told.get("key") != hashlib.sha256(bytes.fromhex(self.signers[0][1])).hexdigest():
                 raise self.bad(0, "key-unknown", "the home began with another key")
-        elif kind in ("key.rotated", "key.revoked") and told.get("purpose") == "ledger":
-            self.check_rotation(index, kind, told)
+        elif kind in ("key.rotated", "key.revoked"):
+            try:
+                self.changes.follow(index, body)
+            except ValueError as problem:
+                raise self.bad(index, "key-unknown", f"a change of keys: {problem}") from problem
+            self.signers.append((index, self.changes.current["ledger"]))
         self.note_names(index, kind, body, told)
         return at_us
 
@@ -1051,27 +1056,6 @@ class Bundle:
         if is_apart and is_hash(told.get("blob")):
             self.documents.setdefault(told["blob"], index)
 
-    def check_rotation(self, index: int, kind: str, told: dict[str, Any]) -> None:
-        known = [key.hex() for _, key in self.keys]
-        if kind == "key.revoked":
-            if told.get("key") == known[-1]:
-                raise self.bad(index, "key-unknown", "the key in force is revoked")
-            return
-        try:
-            signed = {name: told[name] for name in ("purpose", "old", "new", "from_index")}
-            signed["home_id"] = self.manifest["origin"].partition("/")[2]
-            message = b"sterling/key-rotation/1\0" + canonical(signed).encode("utf-8")
-            for name in ("old", "new"):
-                check_signature(hashes([told[name]])[0], exact_base64(told["by_" + name], 64), message)
-        except (ValueError, KeyError, TypeError) as problem:
-            raise self.bad(index, "key-unknown", "a change of keys not signed by both") from problem
-        is_here = type(told["from_index"]) is int and told["from_index"] == index
-        if told["old"] != known[-1] or told["new"] in known or not is_here:
-            raise self.bad(
-                index, "key-unknown", "a change that does not lead from the key in force to a new one"
-            )
-        self.keys.append((index, bytes.fromhex(told["new"])))
-
     def check_note(self, line: dict[str, Any], newest: Note | None) -> None:
         size, good = line.get("size"), self.size
         fields = {"note", "size"} | (set() if newest is None else {"consistency"})
@@ -1085,7 +1069,7 @@ class Bundle:
 
         if type(size) is not int or size <= good:
             raise bad("checkpoint-order", "sizes do not rise", is_open=True)
-        public = [key for since, key in self.keys if not since or size > since][-1]
+        public = bytes.fromhex([key for since, key in self.signers if not since or size > since][-1])
         try:
             note = Note(line["note"])
             known = note.signed_by(Key(self.manifest["origin"], public))

@@ -6,6 +6,7 @@ connection; readers are `query_only`. Nothing here knows what an entry means.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "read_rows",
     "read_size",
     "record_row",
+    "refusal_body",
     "require_tables",
     "submission_row",
 ]
@@ -84,9 +86,18 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write; works while a writer is at work, and on homes of older versions."""
-    connection = _open(f"file:{_quoted(path)}?mode=ro", check_same_thread=True)
-    _guarded(connection, "PRAGMA busy_timeout=5000")
+    """A connection that cannot write; works while a writer is at work, and on homes of older versions.
+
+    Where the folder cannot be written, SQLite cannot make the file that readers share with writers.
+    Nobody here writes there either, so without a write-ahead log the database is read as it lies.
+    """
+    uri = f"file:{_quoted(path)}?mode=ro"
+    try:
+        connection = _open_guarded(uri)
+    except StoreUnreadable:
+        if os.access(path.parent, os.W_OK) or _has_journal(path):
+            raise
+        connection = _open_guarded(uri + "&immutable=1")
     try:
         _show_as_newest(connection)
     except sqlite3.DatabaseError as problem:
@@ -185,6 +196,16 @@ def submission_row(connection: sqlite3.Connection, submission: str) -> tuple[int
     return row
 
 
+def refusal_body(connection: sqlite3.Connection, submission: str) -> bytes | None:
+    """The newest `write.refused` of a batch, or None. In a string the quotes would be escaped."""
+    row = connection.execute(
+        "SELECT body FROM entries WHERE kind = 'write.refused' AND kind <> '' AND instr(body, ?) "
+        'ORDER BY "index" DESC LIMIT 1',
+        (f'"submission":"{submission}"'.encode("ascii"),),
+    ).fetchone()
+    return None if row is None else bytes(row[0])
+
+
 def _show_as_newest(connection: sqlite3.Connection) -> None:
     """Lay this version's tables over an older home's, in this connection's memory alone.
 
@@ -225,6 +246,18 @@ def _open(uri: str, *, check_same_thread: bool) -> sqlite3.Connection:
         return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=check_same_thread)
     except sqlite3.OperationalError as problem:
         raise StoreUnavailable(f"expected to open {uri}, found: {problem}") from problem
+
+
+def _open_guarded(uri: str) -> sqlite3.Connection:
+    connection = _open(uri, check_same_thread=True)
+    _guarded(connection, "PRAGMA busy_timeout=5000")
+    return connection
+
+
+def _has_journal(path: Path) -> bool:
+    """Whether a write-ahead log with something in it lies beside a database."""
+    journal = path.with_name(path.name + "-wal")
+    return journal.exists() and journal.stat().st_size > 0
 
 
 def _guarded(connection: sqlite3.Connection, statement: str) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "WireInvalid",
     "decode",
     "decode_answers",
+    "decode_error",
     "encode",
     "encode_answers",
 ]
@@ -88,14 +89,17 @@ def decode_answers(data: bytes) -> dict[str, Answer]:
     """What `encode_answers` was given; an error keeps its class, words and details."""
     answers: dict[str, Answer] = {}
     for submission, said in json.loads(data).items():
-        answers[submission] = _error(said) if isinstance(said, dict) and "code" in said else _value(said)
+        answers[submission] = (
+            decode_error(said) if isinstance(said, dict) and "code" in said else _value(said)
+        )
     return answers
 
 
-def _error(said: dict[str, Any]) -> SterlingError:
+def decode_error(said: dict[str, Any]) -> SterlingError:
+    """The error of this code and message; a hint and details that it was not given are its class's own."""
     kind = all_errors().get(said["code"], WireInvalid)
     problem = kind.__new__(kind)
-    SterlingError.__init__(problem, said["message"], hint=said["hint"], **said["details"])
+    SterlingError.__init__(problem, said["message"], hint=said.get("hint"), **said.get("details", {}))
     return problem
 
 

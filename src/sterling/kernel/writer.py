@@ -18,20 +18,25 @@ from sterling.kernel import merkle
 from sterling.kernel.anchors import Anchors, AnchorUnwritable
 from sterling.kernel.append import Appender, InForce, Prepared, Receipt
 from sterling.kernel.ballast import Ballast
-from sterling.kernel.batch import Batch
+from sterling.kernel.batch import Batch, Draft
+from sterling.kernel.canonical import parse_canonical
 from sterling.kernel.checkpoint import Checkpoint, origin_of, sign_note
 from sterling.kernel.clock import Clock
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.group import Answer, LedgerBusy
+from sterling.kernel.integrity import KeyUnknown
+from sterling.kernel.keys import KeyUnusable
 from sterling.kernel.signing import Signer
-from sterling.kernel.signing_keys import read_key_changes
-from sterling.kernel.store_sqlite import connect_writer, submission_row
+from sterling.kernel.signing_keys import follow_keys, read_first_keys, read_key_changes
+from sterling.kernel.store_sqlite import connect_writer, refusal_body, submission_row
 from sterling.kernel.verify_tail import check_tail
+from sterling.kernel.wire import decode_error
 
 __all__ = ["StorePressure", "StoreWriter", "checkpoint_every"]
 
 checkpoint_every = 256
 _CHECKPOINT_AGE_US = 10_000_000
+_KEYS_HINT = "Nothing was written. Keys are changed by `sterling keys rotate` and `sterling keys revoke`."
 _of_parents: list[sqlite3.Connection | None] = []  # A connection is never used, nor closed, after a fork.
 
 
@@ -106,11 +111,14 @@ class StoreWriter:
             answers = [problem if wants else answer for wants, answer in zip(asked, answers, strict=True)]
         return answers
 
-    def written(self, submission: str) -> Receipt | None:
-        """The receipt of a batch that is in the log already."""
+    def judged(self, submission: str) -> Answer | None:
+        """What the log says became of a batch; None when nobody judged it, or its refusal names no batch."""
         assert self._connection is not None and self._appender is not None
         row = submission_row(self._connection, submission)
-        return None if row is None else Receipt(row[0], row[1], self._appender.head)
+        if row is not None:
+            return Receipt(row[0], row[1], self._appender.head)
+        refusal = refusal_body(self._connection, submission)
+        return None if refusal is None else decode_error(parse_canonical(refusal)["payload"])
 
     def drop(self, problem: BaseException) -> None:
         """After a failed write: close everything; a full disk gets the ballast."""
@@ -141,7 +149,7 @@ class StoreWriter:
         try:
             check_tail(connection, self._anchors)
             size = _newest_checkpoint(connection)
-            self._appender = Appender(connection, self._clock, self._in_force)
+            self._appender = Appender(connection, self._clock, self._in_force, self._check_keys)
         except BaseException:
             connection.close()
             raise
@@ -182,6 +190,17 @@ class StoreWriter:
             return self._appender.apply(prepared, alone=alone)
         except SterlingError as refusal:
             return refusal
+
+    def _check_keys(self, index: int, draft: Draft) -> None:
+        """Refuse a change of keys that no verifier lets stand. Errors: KeyUnusable, AnchorUnreadable."""
+        assert self._connection is not None
+        pin = self._anchors.read_pin()
+        first = read_first_keys(self._path.parent / "keys", None if pin is None else pin.verifier)
+        try:
+            history = follow_keys(self._connection, self._home_id, first)
+            history.observe(index, draft.kind, draft.subject, draft.payload)
+        except KeyUnknown as problem:
+            raise KeyUnusable(problem.message, hint=_KEYS_HINT) from problem
 
     def _begin(self) -> None:
         assert self._connection is not None

@@ -82,12 +82,16 @@ def with_lines(members: dict[str, bytes], name: str, lines: Sequence[Any]) -> di
     return relist(members | {name: b"".join(canonical_bytes(line) + b"\n" for line in lines)})
 
 
-def dump(forge: Forge, home: Path) -> bytes:
-    """The bundle of everything in a ledger, as it stands."""
+def dump(forge: Forge, home: Path, *, only: Sequence[int] = ()) -> bytes:
+    """The bundle of everything in a ledger, as it stands; or of some entries, under its newest checkpoint."""
     file = io.BytesIO()
     verifier = forge.key.verifier(origin_of(forge.home_id))
     shelf = Shelf(forge.database, forge.home_id, verifier, Blobs(home / "blobs"), load_contracts())
-    write_bundle(file, shelf, Selection(), None, size=-1)
+    if only:
+        ((size,),) = forge.database.execute("SELECT max(size) FROM checkpoints").fetchall()
+        write_bundle(file, shelf, Selection("range", "1:2"), sorted(only), size=size)
+    else:
+        write_bundle(file, shelf, Selection(), None, size=-1)
     return file.getvalue()
 
 

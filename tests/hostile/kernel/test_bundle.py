@@ -15,14 +15,15 @@ from typing import Any
 
 import pytest
 
-from sterling.kernel import bundle_verify, merkle
+from sterling.kernel import bundle_verify, key_history, merkle
 from sterling.kernel.bundle import BLOCK_BYTES, Selection, export_bundle
 from sterling.kernel.bundle_verify import check_bundle
 from sterling.kernel.canonical import canonical_bytes
 from sterling.kernel.chain import seal
 from sterling.kernel.checkpoint import Checkpoint, note_checkpoint, origin_of, sign_note
 from sterling.kernel.home import open_home
-from sterling.kernel.signing import Signer, Verifier, parse_verifier
+from sterling.kernel.key_history import KeyHistory, revocation_payload, rotation_payload
+from sterling.kernel.signing import Signer, Verifier, fingerprint_of, parse_verifier
 from sterling.testing.forged_bundles import ask, dump, lines_of, pack, relist, unpack, with_lines
 from sterling.testing.forged_ledgers import SIZE, SIZES, STRANGER, Forge, copy_home, generate
 
@@ -334,18 +335,7 @@ NEW = Signer("ledger", b"\x09" * 32)
 
 def rotation(forge: Forge, at: int, old: Signer, new: Signer, **changes: Any) -> bytes:
     """The body of an entry that changes the key, at an index."""
-    payload: dict[str, Any] = {
-        "purpose": "ledger",
-        "old": old.public_key.hex(),
-        "new": new.public_key.hex(),
-        "from_index": at,
-        "reason": "a test of changing keys",
-    }
-    message = canonical_bytes(
-        {name: payload[name] for name in ("purpose", "old", "new", "from_index")} | {"home_id": forge.home_id}
-    )
-    for name, signer in (("by_old", old), ("by_new", new)):
-        payload[name] = text_of(signer.sign(b"sterling/key-rotation/1\x00" + message))
+    payload = rotation_payload(forge.home_id, old, new, at, "a test of changing keys")
     return with_payload(forge, "key.rotated", payload | changes)
 
 
@@ -357,6 +347,7 @@ def text_of(data: bytes) -> str:
 
 def with_payload(forge: Forge, kind: str, payload: Any) -> bytes:
     body = json.loads(forge.bodies()[9]) | {"kind": kind, "payload": payload}
+    body["subject"] = f"key/{payload['purpose']}"
     return canonical_bytes(body)
 
 
@@ -400,24 +391,34 @@ def test_a_change_of_keys_that_both_did_not_sign_is_refused(forge: Forge, pin: s
         assert found["first_bad"] == ["entries.jsonl", 9, 9, "integrity.key-unknown"]
 
 
-def test_a_change_of_another_purpose_changes_nothing(forge: Forge, pin: str) -> None:
-    body = rotation(forge, 9, STRANGER, NEW, purpose="attest")
+def test_a_change_of_another_purpose_is_followed_too_and_gives_checkpoints_to_no_other_key(
+    forge: Forge, pin: str
+) -> None:
+    old, new = Signer("attest", b"\x0a" * 32), Signer("attest", b"\x0b" * 32)
+    good = rotation(forge, 9, old, new)
+    bad = rotation(forge, 9, old, new, by_old=text_of(bytes(64)))
 
-    assert ask([rotated(forge, body, then=forge.key)], pin)[0]["exit"] == 0
+    first, second, third = ask(
+        [rotated(forge, good, then=forge.key), rotated(forge, good, then=NEW), rotated(forge, bad)], pin
+    )
+
+    assert first["exit"] == 0
+    assert second["first_bad"] == ["checkpoints.jsonl", 9, 13, "integrity.key-unknown"]
+    assert third["first_bad"] == ["entries.jsonl", 9, 9, "integrity.key-unknown"]
 
 
-def test_the_key_in_force_cannot_be_revoked_and_any_other_can(forge: Forge, pin: str) -> None:
-    payloads = [
-        {"purpose": "ledger", "key": key.public_key.hex(), "from_index": 9} for key in (forge.key, STRANGER)
-    ]
-    bundles = [
-        rotated(forge, with_payload(forge, "key.revoked", payload), then=forge.key) for payload in payloads
-    ]
+def test_the_key_in_force_revokes_any_other_and_never_itself(forge: Forge, pin: str) -> None:
+    def by(signer: Signer, lost: Signer, **changes: Any) -> bytes:
+        payload = revocation_payload(forge.home_id, "ledger", lost.public_key, 9, "a test", signer)
+        return rotated(forge, with_payload(forge, "key.revoked", payload | changes), then=forge.key)
 
-    first, second = ask(bundles, pin)
+    good = by(forge.key, STRANGER)
+    forged = [by(forge.key, forge.key), by(STRANGER, STRANGER), by(forge.key, STRANGER, key="01" * 32)]
+    first, *others = ask([good, *forged], pin)
 
-    assert first["first_bad"] == ["entries.jsonl", 9, 9, "integrity.key-unknown"]
-    assert second["exit"] == 0
+    assert first["exit"] == 0
+    for found in others:
+        assert found["first_bad"] == ["entries.jsonl", 9, 9, "integrity.key-unknown"]
 
 
 # Each check is needed: without it the attack that it stops goes through.
@@ -489,13 +490,10 @@ def unsigned(self: Any, size: int, note: str) -> Checkpoint:
     return note_checkpoint(note)
 
 
-def follow(self: Any, index: int, kind: str, payload: Any) -> None:
-    self._keys.append((payload["from_index"], bytes.fromhex(payload["new"])))
-
-
 def own_key(self: Any) -> None:
     verifier = parse_verifier(self._json("keys.json", self._read("keys.json"))["ledger"])
-    self._keys = [(0, verifier.public_key)]
+    self._keys = KeyHistory(self._home_id, {"ledger": verifier.public_key})
+    self._fingerprint = fingerprint_of(verifier.public_key)
 
 
 def trusting_end(data: Any) -> Any:
@@ -521,7 +519,7 @@ MUTANTS: list[tuple[str, Callable[..., Any], Attack]] = [
     ("_check_key", own_key, another_home),
     ("_check_members", nothing, other_contract),
     ("_check_closure", nothing, dropped_blob),
-    ("_check_rotation", follow, stolen_rotation),
+    ("_check_signed", nothing, stolen_rotation),
     ("_check_checkpoints", covered, grown_log),
     ("read_members", trusting_end, hidden_tail),
 ]
@@ -539,7 +537,8 @@ def test_each_check_is_needed(
     attack: Attack,
 ) -> None:
     bundle = attack(whole, part, forge)
-    owner: Any = bundle_verify if name == "read_members" else bundle_verify._Check
+    owners: dict[str, Any] = {"read_members": bundle_verify, "_check_signed": key_history}
+    owner = owners.get(name, bundle_verify._Check)
     trusted: Verifier = parse_verifier(pin)
     assert check_bundle(bundle, trusted).exit == 3
 

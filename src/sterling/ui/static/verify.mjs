@@ -203,6 +203,66 @@ async function signedBy(note, name, key) {
   return claims.length > 0;
 }
 
+// Changes of keys: docs/reference/ledger-format.md
+
+const PURPOSE = /^(?:ledger|attest|witness|person:[a-z0-9][a-z0-9._-]{0,63})$/;
+const CHANGES = { // Which fields are signed, and which key's signature lies in which field.
+  "key.rotated": { tag: "key-rotation", signed: ["purpose", "old", "new", "from_index"],
+    keys: ["old", "new"], signatures: { by_old: "old", by_new: "new" } },
+  "key.revoked": { tag: "key-revocation", signed: ["purpose", "key", "from_index"],
+    keys: ["key", "by"], signatures: { signature: "by" } },
+};
+
+class KeyChanges {
+  revoked = new Set();
+  constructor(homeId, first) {
+    this.homeId = homeId;
+    this.current = new Map([["ledger", first]]);
+    this.purposes = new Map([[first, "ledger"]]);
+  }
+
+  async follow(index, kind, subject, told) {
+    const { tag, signed, keys, signatures } = CHANGES[kind], { purpose, from_index: start } = told;
+    const fields = ["purpose", "from_index", "reason", ...keys, ...Object.keys(signatures)].sort().join();
+    if (Object.keys(told).sort().join() !== fields || !keys.every((name) => isHash(told[name])) ||
+        ![purpose, told.reason].every((each) => typeof each === "string") || !PURPOSE.test(purpose) ||
+        !isInteger(start) || start < 0 || subject !== `key/${purpose}`)
+      throw new Error("it is not shaped like one, or its subject is not its purpose");
+    const change = kind === "key.rotated" ? this.rotated(index, told) : this.revocation(index, told);
+    const message = Object.fromEntries(signed.map((name) => [name, told[name]]));
+    const bytes = encode(`sterling/${tag}/1\0${canonical({ ...message, home_id: this.homeId })}`);
+    for (const [field, by] of Object.entries(signatures))
+      if (!(await isSignature(unhex(told[by]), unbase64(told[field], 64), bytes)))
+        throw new Error(`${field} is no signature by ${by}`);
+    change();
+  }
+
+  /** What a rotation changes once its signatures hold; throws where it may not stand. */
+  rotated(index, { purpose, old, new: fresh, from_index: start }) {
+    const isNext = (this.current.get(purpose) ?? old) === old && old !== fresh && !this.purposes.has(fresh);
+    if (start !== index || !isNext) throw new Error("it does not lead from the key in force, here, to a new key");
+    if ((this.purposes.get(old) ?? purpose) !== purpose || this.revoked.has(old))
+      throw new Error("its old key cannot pass anything on");
+    return () => {
+      this.current.set(purpose, fresh);
+      this.purposes.set(old, purpose).set(fresh, purpose);
+    };
+  }
+
+  revocation(index, { purpose, key, by, from_index: start }) {
+    if (start > index || (purpose === "ledger" && start !== index))
+      throw new Error("it begins at another entry than it may");
+    const isInForce = ["ledger", "attest"].includes(purpose) && this.current.get(purpose) === key;
+    if ((this.purposes.get(key) ?? purpose) !== purpose || isInForce)
+      throw new Error("its key is for something else, or in force");
+    if (by !== this.current.get("ledger")) throw new Error("it is not by the ledger key in force");
+    return () => {
+      this.purposes.set(key, purpose);
+      this.revoked.add(key);
+    };
+  }
+}
+
 // The tree, RFC 6962
 
 function split(size) {
@@ -292,7 +352,8 @@ class Check {
   manifest = null;
   size = 0;
   entries = 0;
-  keys = [];
+  changes = null;
+  signers = []; // After which entry which key signs checkpoints.
   last = { index: -1, hash: "0".repeat(64), at: null };
   tree = new Tree();
   roots = new Map();
@@ -409,7 +470,8 @@ class Check {
       throw malformed("keys.json", "it does not hold the first key of its origin");
     if (this.pin && (this.pin.name !== own.name || !same(this.pin.key, own.key)))
       throw new Bad("keys.json", "integrity.key-unknown", "its first key is not the pinned one", 0);
-    this.keys = [{ since: 0, key: own.key }];
+    this.changes = new KeyChanges(own.name.slice("sterling/".length), hex(own.key));
+    this.signers = [{ since: 0, key: own.key }];
   }
 
   async checkEntry(line, newest, sizes) {
@@ -471,10 +533,16 @@ class Check {
     if (index === 0) {
       if (kind !== "home.created" || `sterling/${told.home_id}` !== this.manifest.origin)
         throw badEntry(0, "forked", "the first entry does not create the home that the bundle is of");
-      if (told.key !== hex(await sha256(this.keys[0].key)))
+      if (told.key !== hex(await sha256(this.signers[0].key)))
         throw badEntry(0, "key-unknown", "the home began with another key");
-    } else if ((kind === "key.rotated" || kind === "key.revoked") && told.purpose === "ledger")
-      await this.checkRotation(index, kind, told);
+    } else if (has(CHANGES, kind)) {
+      try {
+        await this.changes.follow(index, kind, body.subject, told);
+      } catch (problem) {
+        throw badEntry(index, "key-unknown", `a change of keys: ${problem.message}`);
+      }
+      this.signers.push({ since: index, key: unhex(this.changes.current.get("ledger")) });
+    }
     this.noteNames(index, kind, payload, told);
     return at;
   }
@@ -490,30 +558,6 @@ class Check {
     if (isApart(kind, payload) && !this.documents.has(payload.blob)) this.documents.set(payload.blob, index);
   }
 
-  async checkRotation(index, kind, told) {
-    const known = this.keys.map((each) => hex(each.key)), bad = (message) => badEntry(index, "key-unknown", message);
-    if (kind === "key.revoked") {
-      if (told.key === known[known.length - 1]) throw bad("it revokes the key in force");
-      return;
-    }
-    const { purpose, old, new: fresh, from_index: since } = told;
-    const home_id = this.manifest.origin.slice("sterling/".length);
-    for (const [key, by] of [[old, told.by_old], [fresh, told.by_new]]) {
-      let holds = false;
-      try {
-        const signed = canonical({ purpose, old, new: fresh, from_index: since, home_id });
-        const message = encode("sterling/key-rotation/1\0" + signed);
-        holds = isHash(key) && (await isSignature(unhex(key), unbase64(by, 64), message));
-      } catch {
-        holds = false;
-      }
-      if (!holds) throw bad("a change of keys is not signed by both");
-    }
-    if (old !== known[known.length - 1] || known.includes(fresh) || since !== index)
-      throw bad("a change of keys does not lead from the key in force to a new one");
-    this.keys.push({ since: index, key: unhex(fresh) });
-  }
-
   async checkNote(line, newest) {
     const { size, note: text } = line, good = this.size;
     const fields = newest ? "consistency,note,size" : "note,size";
@@ -522,7 +566,7 @@ class Check {
     if (Object.keys(line).sort().join() !== fields || typeof text !== "string")
       throw malformed("checkpoints.jsonl", "a line has other fields");
     if (!isInteger(size) || size <= good) throw bad("checkpoint-order", "sizes do not rise", null);
-    const { key } = this.keys.filter((each) => each.since === 0 || size > each.since).pop();
+    const { key } = this.signers.filter((each) => each.since === 0 || size > each.since).pop();
     let note, known;
     try {
       note = parseNote(text);
