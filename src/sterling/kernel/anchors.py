@@ -35,6 +35,7 @@ from pathlib import Path
 import platformdirs
 
 from sterling.kernel.checkpoint import Checkpoint, NoteMalformed, note_checkpoint, open_note
+from sterling.kernel.durable import replace_file
 from sterling.kernel.errors import EXIT_CANNOT_JUDGE, SterlingError
 from sterling.kernel.integrity import Forked, KeyUnknown, RolledBack
 from sterling.kernel.key_history import KeyChange, KeyHistory
@@ -301,13 +302,7 @@ class Anchors:
 
     def _replace(self, name: str, text: str) -> None:
         growing = self.folder / f".{name}.incoming"
-        descriptor = os.open(growing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        growing.replace(self.folder / name)
-        _sync_folder(self.folder)
+        replace_file(self.folder / name, text.encode("utf-8"), growing=growing)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -363,11 +358,3 @@ def _size_of(note: str) -> int:
         return note_checkpoint(note).size
     except NoteMalformed:
         return -1
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

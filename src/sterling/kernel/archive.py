@@ -27,8 +27,8 @@ from sterling.kernel.blobs import (
     Blobs,
     Stored,
     store_id,
-    sync_folder,
 )
+from sterling.kernel.durable import replace_file, sync_folder
 from sterling.kernel.errors import EXIT_USAGE, SterlingError
 from sterling.kernel.ids import random_id
 from sterling.kernel.verify_blobs import NamedBlobs
@@ -169,12 +169,8 @@ def _open_store(home: Home, place: Path, *, create: bool) -> Blobs:
             raise ArchiveUnusable(f"expected an archive or an empty folder, found {place}", place=str(place))
         content = {"format": "sterling/archive/1", "id": random_id("archive")}
         try:
-            with growing.open("w", encoding="ascii") as file:
-                file.write(json.dumps(content, sort_keys=True) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            growing.replace(place / STORE_FILE)
-            sync_folder(place)
+            text = json.dumps(content, sort_keys=True) + "\n"
+            replace_file(place / STORE_FILE, text.encode("ascii"), growing=growing, mode=0o666)
         except OSError as problem:
             raise ArchiveUnusable(
                 f"expected to write in {place}, found: {problem.strerror}", place=str(place)

@@ -35,6 +35,7 @@ from sterling.kernel.contract_lock import (
 )
 from sterling.kernel.contract_lock_file import LockMismatch, LockMissing, parse_lock, read_lock
 from sterling.kernel.contracts import Contract, Contracts, load_contracts, reload_contracts, schema_files
+from sterling.kernel.durable import write_synced
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.hashing import address_of
 from sterling.kernel.home import Home, HomeMissing
@@ -269,10 +270,7 @@ def _stage(puts: tuple[_Put, ...]) -> None:
             if put.data is None and not os.access(put.path.parent, os.W_OK):
                 raise PermissionError(EACCES, os.strerror(EACCES), str(put.path.parent))
             if put.data is not None:
-                with put.growing.open("wb") as file:
-                    file.write(put.data)
-                    file.flush()
-                    os.fsync(file.fileno())
+                write_synced(put.growing, put.data, mode=0o666)
     except OSError as problem:
         raise _unwritable(problem) from problem
 

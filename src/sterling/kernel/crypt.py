@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sterling.kernel.blob_codec import PIECE_BYTES, FormBroken
+from sterling.kernel.durable import write_new
 from sterling.kernel.hashing import address_of
-from sterling.kernel.keys import KeyUnusable, read_private, write_new
+from sterling.kernel.keys import KeyUnusable, read_private
 
 __all__ = ["Crypt", "is_encrypted", "key_place", "load_crypt", "make_crypt", "readable_facts"]
 

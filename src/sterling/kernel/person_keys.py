@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from sterling.kernel.durable import write_new
 from sterling.kernel.key_history import is_purpose
 from sterling.kernel.keys import (
     KeyUnusable,
@@ -31,7 +32,6 @@ from sterling.kernel.keys import (
     load_public_key,
     make_key,
     read_private,
-    write_new,
     writing,
 )
 from sterling.kernel.signing import KeyPurpose, Signer
