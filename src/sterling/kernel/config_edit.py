@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sterling.kernel.batch import Batch
+from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.config import (
     Config,
     ConfigInvalid,
@@ -116,6 +116,5 @@ def _note(old: Config | None, new: Config, name: str, open_home: Callable[[], Ho
     keys = [name] if old is None else changed_keys(old, new)
     payload = {"before": "" if old is None else old.sha256, "after": new.sha256, "keys": keys}
     with open_home() as home:
-        batch = Batch()
-        batch.append("config.changed", payload, subject="config")
+        batch = Batch(drafts=[Draft("config.changed", payload, subject="config")])
         return home.ledger.commit(batch).last

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from errno import EACCES
 from pathlib import Path
 
-from sterling.kernel.batch import Batch
+from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.canonical import Json
 from sterling.kernel.contract_diff import Verdict
 from sterling.kernel.contract_lock import (
@@ -237,9 +237,8 @@ def _write_down(done: Repaired, plan: _Plan, open_home: OpenHome) -> int:
         for put in plan.puts:
             if put.path.is_file():
                 home.blobs.put(put.path.read_bytes())
-        batch = Batch()
         told = done.as_json() | {"lock": {"blob": home.blobs.put(plan.lock)}}
-        batch.append("contract.repaired", told, subject=LOCK_SUBJECT)
+        batch = Batch(drafts=[Draft("contract.repaired", told, subject=LOCK_SUBJECT)])
         return home.ledger.commit(batch).last
 
 

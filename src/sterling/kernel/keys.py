@@ -25,7 +25,7 @@ from pathlib import Path
 from sterling.kernel.durable import sync_folder, write_new
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.key_history import is_purpose
-from sterling.kernel.signing import PUBLIC_KEY_BYTES, Signer
+from sterling.kernel.signing import PUBLIC_KEY_BYTES, Signer, base64_text
 
 __all__ = [
     "KeyUnusable",
@@ -58,7 +58,7 @@ def make_key(folder: Path, purpose: str) -> Signer:
     signer, text = _fresh(purpose)
     with writing(folder, purpose):
         write_new(key_path(folder, purpose, "key"), text)
-        write_new(key_path(folder, purpose, "pub"), _base64(signer.public_key) + "\n")
+        write_new(key_path(folder, purpose, "pub"), base64_text(signer.public_key) + "\n")
     return signer
 
 
@@ -154,7 +154,7 @@ def _fresh(purpose: str) -> tuple[Signer, str]:
     """A new key and what its file says."""
     seed = secrets.token_bytes(_SEED_BYTES)
     signer = Signer(_checked(purpose), seed)
-    halves = {"private": _base64(seed), "public": _base64(signer.public_key)}
+    halves = {"private": base64_text(seed), "public": base64_text(signer.public_key)}
     return signer, json.dumps({"format": _FORMAT, "purpose": purpose} | halves, sort_keys=True) + "\n"
 
 
@@ -194,7 +194,3 @@ def read_private(path: Path, purpose: str) -> bytes:
         return os.read(descriptor, _FILE_BYTES_MAX)
     finally:
         os.close(descriptor)
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

@@ -21,7 +21,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sterling.kernel.batch import Batch
+from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.canonical import Json
 from sterling.kernel.counters import CounterFold, CounterRule, Counters, document_of
 from sterling.kernel.errors import SterlingError
@@ -302,9 +302,7 @@ def _report(home: Home, state: _State, now_us: int) -> bool:
     if state.reported_us and 0 <= now_us - state.reported_us < _REPORT_EVERY_US:
         return False
     payload = {"spans": state.spans_dropped, "causes": state.causes, "torn_lines": state.torn_lines}
-    batch = Batch()
-    batch.append("telemetry.dropped", payload)
-    home.ledger.commit(batch)
+    home.ledger.commit(Batch(drafts=[Draft("telemetry.dropped", payload)]))
     state.spans_dropped, state.causes, state.torn_lines, state.reported_us = 0, {}, 0, now_us
     return True
 
