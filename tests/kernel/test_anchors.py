@@ -161,7 +161,7 @@ def test_a_torn_last_line_is_ignored_by_readers_and_put_aside_by_the_next_append
 
     anchors.append(note(9))
     assert anchors.history() == [note(5), note(9)]
-    assert (anchors.folder / "history.torn").read_bytes() == b'{"note": "half a li\n'
+    assert (anchors.folder / "history.jsonl.torn").read_bytes() == b'{"note": "half a li\n'
 
 
 def test_a_crash_between_history_and_latest_loses_nothing(anchors: Anchors) -> None:

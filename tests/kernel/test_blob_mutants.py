@@ -327,8 +327,8 @@ def test_each_guard_of_archives_is_needed() -> None:
         ("any disk will do", "    if was and found not in was:\n", "    if False:\n"),
         (
             "in the home too",
-            " or place.is_relative_to(os.path.realpath(home.path))",
-            "",
+            "    if place.is_relative_to(os.path.realpath(home.path)):\n",
+            "    if False:\n",
         ),
     ]
 

@@ -11,15 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sterling import app
+from sterling.kernel.adapters import Ability
 from sterling.kernel.batch import Batch, NewestIs
 from sterling.kernel.canonical import Json
 from sterling.kernel.contracts import load_contracts
 from sterling.kernel.counters import KERNEL_COUNTERS, CounterFold, CounterRule, fold_counters
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home, init_home
+from sterling.kernel.lease_table import LeaseHeld
 from sterling.kernel.ledger import StoredEntry
+from sterling.kernel.outbox import Effect
 from sterling.kernel.telemetry import read_counters
 from sterling.testing.clock import FakeClock
+from sterling.testing.receiver import FakeReceiver
 
 
 def entry(index: int, kind: str, payload: Json, contract: str = "") -> StoredEntry:
@@ -91,6 +95,34 @@ def test_a_takeover_and_a_step_of_the_clock_are_counted(home: Home, clock: FakeC
 
     assert counts["lease_takeovers"].split == {(("why", "expired"),): 1}
     assert counts["clock_steps"].value == 1
+
+
+def test_an_effect_given_up_is_counted_by_its_reason(home: Home) -> None:
+    receiver, batch = FakeReceiver(Ability.FINDS), Batch()
+    receiver.default = "refused"
+    home.outbox.put(batch, Effect("a", "file", "notes", {"n": 1}))
+    home.ledger.commit(batch)
+    home.outbox.run_once({"file": receiver})
+
+    found = read_counters(home, KERNEL_COUNTERS).counts["outbox_dead"]
+
+    assert found.value == 1 and found.split == {(("why", "effect.refused"),): 1}
+
+
+def test_only_a_phase_that_another_holder_kept_counts_as_contention(home: Home) -> None:
+    for name in ("task/a/phase", "outbox/notes"):
+        home.leases.acquire(name, 60, holder="first")
+        with pytest.raises(LeaseHeld):
+            home.leases.acquire(name, 60, holder="second")
+    lost = home.leases.acquire("task/b", 60, holder="first")
+    home.leases.release(lost)
+    with pytest.raises(SterlingError):
+        home.leases.renew(lost)
+
+    counts = read_counters(home, KERNEL_COUNTERS).counts
+
+    assert counts["phase_lease_contention"].value == 1
+    assert len(list(home.ledger.read(kind="lease.refused"))) == 3
 
 
 def test_the_figures_of_an_earlier_size_are_those_of_then(home: Home) -> None:

@@ -23,6 +23,7 @@ from sterling.kernel.crypt import Crypt, key_place, load_crypt
 from sterling.kernel.hashing import address_of
 from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.keys import KeyUnusable
+from sterling.kernel.records import Source
 from sterling.kernel.verify import verify_home
 
 PHRASE = b"the heron stands in the reeds at dusk"
@@ -234,6 +235,20 @@ def test_what_was_sealed_is_read_and_verified_with_the_key(home: Path) -> None:
     found = verify_home(home, blobs=True, deep=True)
 
     assert (found.verdict, found.exit) == ("ok", 0)
+
+
+def test_without_the_key_nothing_is_called_broken_that_cannot_be_read(home: Path) -> None:
+    with open_home(home) as opened:
+        (sealed,) = opened.records.read("recall.context")
+        batch = Batch()
+        document = {"app": "editor", "title": "another", "url": ""}
+        opened.records.put(batch, "recall.context", document, [Source("parent", record=sealed.id)])
+        opened.ledger.commit(batch)
+    (home / "keys" / "blobs.key").rename(home.parent / "elsewhere")
+
+    found = verify_home(home, deep=True)
+
+    assert (found.verdict, found.exit) == ("cannot-judge", 4), found
 
 
 @pytest.mark.parametrize("fault", ["missing", "another", "readable", "not base64", "empty", "link"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +34,22 @@ from sterling.kernel.outbox import (
     AdapterUnknown,
     Effect,
     EffectReasonRequired,
-    rebuild_effects,
 )
+from sterling.kernel.projections import rebuild_effects
 from sterling.kernel.verify import verify_home
 
 REASON = "the receiver was looked at by hand"
 HOUR_US = 3_600_000_000
+FORGERIES = (
+    "UPDATE effects SET state = 'done'",
+    "UPDATE effects SET attempts = 0",
+    "UPDATE effects SET requires = '[1]'",
+    "UPDATE effects SET state = 'sent'",
+    "DELETE FROM effects",
+    "INSERT INTO effects SELECT 'e-x', 'k', subject, adapter, order_key, blob, requires, 9, 'done', why,"
+    " attempts, attempts_max, due_us, newest FROM effects",
+    "DROP TABLE effects",
+)
 
 
 @pytest.fixture
@@ -45,7 +57,7 @@ def room(tmp_path: Path) -> Iterator[Room]:
     made = Room(tmp_path / "home")
     with made.home:
         yield made
-        assert list(rebuild_effects(made.home.ledger.read()).values()) == made.outbox.effects()
+        assert list(rebuild_effects(made.home.ledger.connection()).values()) == made.outbox.effects()
 
 
 # Putting
@@ -535,3 +547,21 @@ def test_verification_recomputes_a_ledger_with_effects(tmp_path: Path) -> None:
 
     found = verify_home(tmp_path / "home", deep=True, blobs=True)
     assert found.exit == 0, found
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_a_table_of_effects_that_says_otherwise_is_found(tmp_path: Path, forgery: str) -> None:
+    room = Room(tmp_path / "home")
+    room.begun("lost-before")
+    room.home.close()
+    assert verify_home(tmp_path / "home", deep=True).exit == 0
+    with closing(sqlite3.connect(tmp_path / "home" / "ledger.db")) as database, database:
+        database.execute(forgery)
+
+    found = verify_home(tmp_path / "home", deep=True)
+
+    assert (found.code, found.exit) == (
+        "integrity.projection-altered",
+        3,
+    ) and "table effects" in found.message
+    assert verify_home(tmp_path / "home").exit == 0

@@ -18,7 +18,8 @@ from sterling.kernel.backoff import DELAY_US_MAX
 from sterling.kernel.batch import Batch, NewestIs
 from sterling.kernel.effect_table import STEPS, Why
 from sterling.kernel.home import init_home
-from sterling.kernel.outbox import Effect, rebuild_effects
+from sterling.kernel.outbox import Effect
+from sterling.kernel.projections import rebuild_effects
 from sterling.testing.clock import FakeClock
 from sterling.testing.receiver import BEHAVIOURS, FakeReceiver
 
@@ -224,7 +225,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_table_is_the_fold_of_the_entries(self) -> None:
-        assert [*rebuild_effects(self.home.ledger.read()).values()] == self.home.outbox.effects()
+        assert [*rebuild_effects(self.home.ledger.connection()).values()] == self.home.outbox.effects()
 
     def teardown(self) -> None:
         if hasattr(self, "home"):

@@ -18,15 +18,19 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
 from sterling import app
 from sterling.kernel import sinks, telemetry
+from sterling.kernel.adapters import Ability
 from sterling.kernel.batch import Batch
 from sterling.kernel.home import Home, init_home, open_home
+from sterling.kernel.lease_table import LeaseExpired
 from sterling.kernel.ledger import StoredEntry
 from sterling.kernel.locks import Role
+from sterling.kernel.outbox import Effect
 from sterling.kernel.sinks import whole_lines
 from sterling.kernel.telemetry import Recorded, check_counters, has_ended_runs, record_telemetry, spans_of
 from sterling.runtime.plan import of_phases
 from sterling.runtime.runs import open_run
 from sterling.testing.clock import FakeClock
+from sterling.testing.receiver import FakeReceiver
 
 SECRET = "the person wrote this sentence about a patient"
 
@@ -102,6 +106,55 @@ def test_a_run_gives_one_span_a_step_a_lease_and_the_run_in_one_trace(home: Home
     ]
     assert lease.end_time_unix_nano - lease.start_time_unix_nano == 4_000_000_000
     assert attributes(whole)["sterling.run"] == run and attributes(whole)["sterling.pack"] == "insight"
+
+
+def test_a_lease_that_ran_out_ends_in_an_error(home: Home, clock: FakeClock) -> None:
+    lease = home.leases.acquire("task/a", 1, holder="first")
+    clock.advance(5_000_000)
+    with pytest.raises(LeaseExpired):
+        home.leases.release(lease)
+
+    record(home)
+
+    (span,) = spans(home)
+    assert (span.name, span.status.code, span.status.message) == ("sterling.lease", 2, "lease.expired")
+    assert span.end_time_unix_nano - span.start_time_unix_nano == 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "status", "why"),
+    [
+        ("ok", "effect.done", 0, ""),
+        ("refused", "effect.dead", 2, "effect.refused"),
+        ("abandoned", "effect.abandoned", 2, "person"),
+    ],
+)
+def test_an_effect_is_a_span_from_its_putting_to_where_it_came(
+    script: str, kind: str, status: int, why: str, home: Home, clock: FakeClock
+) -> None:
+    receiver, batch = FakeReceiver(Ability.FINDS), Batch()
+    receiver.default = script
+    effect = home.outbox.put(batch, Effect(SECRET, "file", "notes", {"n": SECRET}))
+    home.ledger.commit(batch)
+    other = Batch()
+    home.outbox.put(other, Effect("another", "file", "later", {"n": 2}))
+    home.ledger.commit(other)
+    clock.advance(3_000_000)
+    if script == "abandoned":
+        home.outbox.abandon(effect, SECRET, "somebody")
+    else:
+        home.outbox.run_once({"file": receiver}, limit=1)
+
+    record(home)
+
+    (span,) = [span for span in spans(home) if span.name == "sterling.effect"]
+    given = attributes(span)
+    entry = next(home.ledger.read(kind=kind))
+    assert given["sterling.entry.hash"] == entry.hash.hex() and entry.subject == effect
+    assert span.end_time_unix_nano - span.start_time_unix_nano == 3_000_000_000
+    assert (span.status.code, span.status.message) == (status, why) and not span.parent_span_id
+    assert (given["sterling.adapter"], given["sterling.order_key"]) == ("file", "notes")
+    assert SECRET not in str(given)
 
 
 def test_every_span_names_the_entry_it_was_made_from(home: Home) -> None:

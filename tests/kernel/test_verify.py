@@ -422,6 +422,7 @@ def test_lease_tokens_are_followed_through_the_log(tmp_path: Path) -> None:
         "UPDATE records SET contract = 'recall.frame'",
         "INSERT INTO records VALUES ('r-x', zeroblob(32), 'recall.frame', 7)",
         "INSERT INTO leases VALUES ('task/1', 4, 'me', 1, 1, 'b', 1, 2, 0, '')",
+        "INSERT INTO effects VALUES ('e', 'k', 's', 'file', 'o', 'b', '[]', 3, 'queued', '', 0, 8, 0, 3)",
         "UPDATE submissions SET last = 500 WHERE first = 7",
         "UPDATE submissions SET first = 0 WHERE first = 7",
     ],

@@ -366,7 +366,8 @@ def admitted_and_cut_again(home: Path, forge: Forge) -> None:
 
 
 _LONGER = (
-    '    if last != 0:\n        raise ProofInvalid(f"expected a longer proof, found {len(proof)} nodes")\n'
+    "    if last != 0:\n"
+    '        raise ProofInvalid(f"expected a longer proof, found {len(siblings)} nodes on the way")\n'
 )
 LOG, CHAIN = "sterling.kernel.verify_log", "sterling.kernel.chain"
 MERKLE, NOTE, VERIFY = "sterling.kernel.merkle", "sterling.kernel.checkpoint", "sterling.kernel.verify"
@@ -412,15 +413,15 @@ MUTANTS: list[tuple[str, str, str, Attack, Look]] = [
     (CHAIN, "u64(index), previous, body)", "previous, body)", nothing, chain_alone),
     (MERKLE, 'b"\\x00" + entry_hash', "entry_hash", nothing, verdict),
     (MERKLE, 'b"\\x01" + left + right', "left + right", nothing, verdict),
-    (MERKLE, "found {len(proof)} nodes\")\n        if position & 1 or",
-     "found {len(proof)} nodes\")\n        if position & 1 and", nothing, proofs),
+    (MERKLE, "is_left = position & 1 == 1 or", "is_left = position & 1 == 1 and", nothing, proofs),
+    (MERKLE, "while is_left and position and", "while False and", nothing, proofs),
     (MERKLE, _LONGER, "", nothing, proofs),
     (MERKLE, "    _check_equal(first, old_root, f\"root of size {old}\")\n", "", nothing, proofs),
     (MERKLE, "    _check_equal(second, new_root, f\"root of size {new}\")\n", "", nothing, proofs),
     (MERKLE, "not 0 <= index < size:", "False:", nothing, proofs),
     (NOTE, "    if not signed:\n", "    if False:\n", nothing, notes),
     (NOTE, 'verify_signature(public_key, signature, message.encode("utf-8"))', "pass", nothing, notes),
-    (NOTE, " or _base64(data) != text:", ":", nothing, notes),
+    (NOTE, " or base64_text(data) != text:", ":", nothing, notes),
     (NOTE, "if len(lines) > _SIGNATURES_MAX:", "if False:", nothing, notes),
     (NOTE, "if len(lines) != 4 or lines[3]:", "if False:", nothing, notes),
     (NOTE, '_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")', '_SIZE = re.compile(r"[0-9]{1,19}")', nothing, notes),

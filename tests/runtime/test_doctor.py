@@ -17,19 +17,24 @@ import pytest
 from sterling import app
 from sterling.kernel import clock as clocks
 from sterling.kernel import shipped
+from sterling.kernel.adapters import Ability
+from sterling.kernel.batch import Batch
 from sterling.kernel.blobs import Blobs
+from sterling.kernel.crypt import Crypt
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.keys import make_key
 from sterling.kernel.leases import Leases
 from sterling.kernel.locks import Role, RoleTaken
+from sterling.kernel.outbox import Effect
 from sterling.kernel.records import Source
 from sterling.packs.recall.ocr import probe as reading
 from sterling.runtime import doctor_probes, registry
-from sterling.runtime.doctor import Patient, Probe, ProbeFailed, Row, examine, exit_of
+from sterling.runtime.doctor import Row, exit_of
 from sterling.runtime.plan import of_phases
 from sterling.runtime.runs import open_run
 from sterling.testing.clock import FakeClock
+from sterling.testing.receiver import FakeReceiver
 
 Patch = pytest.MonkeyPatch
 Plant = Callable[[Path, Patch], object]
@@ -54,11 +59,10 @@ def work(path: Path) -> None:
         run.settle("only", "ok", "ok", "done", wall_us=10)
         home.leases.release(lease)
         put_record(home)
+        put_effect(home)
 
 
 def put_record(home: Home) -> None:
-    from sterling.kernel.batch import Batch
-
     batch = Batch()
     document = {
         "before_tree": "a" * 40,
@@ -71,6 +75,28 @@ def put_record(home: Home) -> None:
     }
     home.records.put(batch, "autopilot.apply-stats", document, [Source("blob", blob=home.blobs.put(b"x"))])
     home.ledger.commit(batch)
+
+
+def put_effect(home: Home) -> None:
+    batch, number = Batch(), home.ledger.size()
+    home.outbox.put(batch, Effect(f"note/{number}", "file", "notes", {"text": "hello"}))
+    home.ledger.commit(batch)
+
+
+def dead_effect(path: Path) -> None:
+    receiver = FakeReceiver(Ability.FINDS)
+    receiver.default = "refused"
+    with open_home(path) as home:
+        (outcome,) = home.outbox.run_once({"file": receiver}, limit=1)
+    assert outcome.state == "dead"
+
+
+def lying_seal(path: Path, patch: Patch) -> None:
+    """Another home in its place, encrypted, whose seal does not give back what it took."""
+    shutil.rmtree(path)
+    init_home(path, encrypt=True).close()
+    work(path)
+    patch.setattr(Crypt, "unseal_bytes", lambda crypt, sealed: b"something else")
 
 
 def failed(rows: list[Row]) -> list[str]:
@@ -300,6 +326,26 @@ FAULTS: dict[str, tuple[str, str, int, Plant]] = {
         3,
         lambda path, patch: execute(path, "UPDATE leases SET token = 0"),
     ),
+    "effect turned back": (
+        "table.effects",
+        "integrity.projection-altered",
+        3,
+        lambda path, patch: execute(path, "UPDATE effects SET attempts = 7"),
+    ),
+    "effect in no state": (
+        "table.effects",
+        "integrity.projection-altered",
+        3,
+        lambda path, patch: execute(path, "UPDATE effects SET state = 'sent'"),
+    ),
+    "effect deleted": (
+        "table.effects",
+        "integrity.projection-altered",
+        3,
+        lambda path, patch: execute(path, "DELETE FROM effects"),
+    ),
+    "effect given up": ("effects", "doctor.effects-dead", 1, lambda path, patch: dead_effect(path)),
+    "seal lies": ("sealed", "doctor.seal-misbehaves", 1, lying_seal),
     "submission reaches too far": (
         "table.submissions",
         "integrity.projection-altered",
@@ -484,58 +530,6 @@ def test_two_faults_are_two_rows(path: Path) -> None:
     assert failed(rows) == ["store.spool", "table.leases"] and exit_of(rows) == 3
 
 
-def probe(name: str, *, needs: tuple[str, ...] = (), error: Exception | None = None) -> Probe:
-    def act(_: Patient) -> str:
-        if error is not None:
-            raise error
-        return "done"
-
-    return Probe(name, "a probe", act, needs)
-
-
-def test_the_root_is_named_through_a_chain_of_rows() -> None:
-    patient = Patient(Path("x"), FakeClock())
-
-    rows = examine(
-        [
-            probe("a", error=ProbeFailed("bad")),
-            probe("b", needs=("a",)),
-            probe("c", needs=("b",)),
-            probe("d"),
-        ],
-        patient,
-    )
-
-    assert [(row.id, row.state, row.root) for row in rows] == [
-        ("a", "failed", ""),
-        ("b", "na", "a"),
-        ("c", "na", "a"),
-        ("d", "ok", ""),
-    ]
-
-
-def test_a_probe_that_crashes_is_a_failed_row_and_the_others_go_on() -> None:
-    rows = examine([probe("a", error=ZeroDivisionError("x")), probe("b")], Patient(Path("x"), FakeClock()))
-
-    assert [(row.state, row.code) for row in rows] == [("failed", "doctor.probe-failed"), ("ok", "")]
-
-
-def test_a_row_that_stands_on_one_not_tried_yet_is_a_defect() -> None:
-    with pytest.raises(AssertionError):
-        examine([probe("a", needs=("b",)), probe("b")], Patient(Path("x"), FakeClock()))
-
-
-def test_the_worst_exit_wins() -> None:
-    def row(code: str) -> Row:
-        return Row(code, "failed", "x", code)
-
-    broken, no, cannot = row("integrity.forked"), row("keys.unusable"), row("integrity.no-anchor")
-    assert exit_of([cannot]) == 4
-    assert exit_of([cannot, no]) == 1
-    assert exit_of([cannot, no, broken]) == 3
-    assert exit_of([Row("a", "ok", "x"), Row("b", "na", "y")]) == 0
-
-
 def test_the_command_prints_its_contract_and_its_exit(path: Path) -> None:
     from sterling.kernel.contracts import load_contracts
 
@@ -587,7 +581,7 @@ def test_every_code_of_a_row_names_a_command_that_exists() -> None:
 
     own = {code: error for code, error in all_errors().items() if code.startswith("doctor.")}
     names = {row.name for row in COMMANDS}
-    assert len(own) == 10
+    assert len(own) == 12
     for error in own.values():
         assert (
             issubclass(error, SterlingError)

@@ -8,7 +8,6 @@ receivers live in packs. Only `look` may be called twice for nothing.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +16,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from sterling.kernel.canonical import Json, canonical_bytes
+from sterling.kernel.durable import replace_file
 from sterling.kernel.effect_table import EffectState, Why
 
 __all__ = [
@@ -127,16 +127,7 @@ class FileAdapter:
         target = self._path(letter)
         growing = target.with_suffix(".incoming")
         try:
-            with growing.open("wb") as file:
-                file.write(canonical_bytes(letter.payload))
-                file.flush()
-                os.fsync(file.fileno())
-            growing.rename(target)
-            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            replace_file(target, canonical_bytes(letter.payload), growing=growing, mode=0o666)
         except OSError as problem:
             return Answer(Verdict.NOT_NOW, f"expected to write {target}, found {problem.strerror}")
         return Answer(Verdict.ACCEPTED, target.name)

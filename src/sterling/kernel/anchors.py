@@ -16,7 +16,7 @@ marked `recovered`, naming the entry that admits it. Whether that entry is there
 and signed, is for every verifier to check; without it the notes before the mark
 stay proof of the loss.
 
-A line of the history that a crash tore off is moved to `history.torn` by the
+A line of the history that a crash tore off is moved to `history.jsonl.torn` by the
 next append and ignored by readers; the note it belonged to was acknowledged by
 nobody.
 """
@@ -35,6 +35,7 @@ from pathlib import Path
 import platformdirs
 
 from sterling.kernel.checkpoint import Checkpoint, NoteMalformed, note_checkpoint, open_note
+from sterling.kernel.durable import append_synced, cut_torn_line, replace_file
 from sterling.kernel.errors import EXIT_CANNOT_JUDGE, SterlingError
 from sterling.kernel.integrity import Forked, KeyUnknown, RolledBack
 from sterling.kernel.key_history import KeyChange, KeyHistory
@@ -284,30 +285,12 @@ class Anchors:
 
     def _append_line(self, line: str) -> None:
         path = self.folder / "history.jsonl"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "r+b") as file:
-            size = file.seek(0, os.SEEK_END)
-            start = file.seek(max(0, size - _TAIL_BYTES))
-            content = file.read()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                with (self.folder / "history.torn").open("ab") as torn:
-                    torn.write(content[whole:] + b"\n")
-                file.truncate(start + whole)
-            file.seek(start + whole)
-            file.write(line.encode("utf-8") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        cut_torn_line(path)
+        append_synced(path, line.encode("utf-8") + b"\n")
 
     def _replace(self, name: str, text: str) -> None:
         growing = self.folder / f".{name}.incoming"
-        descriptor = os.open(growing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        growing.replace(self.folder / name)
-        _sync_folder(self.folder)
+        replace_file(self.folder / name, text.encode("utf-8"), growing=growing)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -363,11 +346,3 @@ def _size_of(note: str) -> int:
         return note_checkpoint(note).size
     except NoteMalformed:
         return -1
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

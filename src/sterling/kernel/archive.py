@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sterling.kernel.batch import Batch
+from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.blob_codec import Codec
 from sterling.kernel.blobs import (
     STORE_FILE,
@@ -27,8 +27,8 @@ from sterling.kernel.blobs import (
     Blobs,
     Stored,
     store_id,
-    sync_folder,
 )
+from sterling.kernel.durable import replace_file, sync_folder
 from sterling.kernel.errors import EXIT_USAGE, SterlingError
 from sterling.kernel.ids import random_id
 from sterling.kernel.verify_blobs import NamedBlobs
@@ -111,9 +111,8 @@ def restore_blobs(home: Home, addresses: Sequence[str] | None, source: Path) -> 
             raise BlobAbsent(f"expected blob {address} in {identity}, found none", address=address)
         home.blobs.adopt(forms[0], address)
         if home.blobs.whereabouts(address) is not None:
-            batch = Batch()
-            batch.append("blob.restored", {"address": address, "store": identity}, subject=address)
-            home.ledger.commit(batch)
+            told = Draft("blob.restored", {"address": address, "store": identity}, subject=address)
+            home.ledger.commit(Batch(drafts=[told]))
         moved.append(address)
     return Moved(identity, str(store.root), tuple(moved))
 
@@ -141,10 +140,8 @@ def recode_blob(home: Home, address: str, codec: Codec) -> bool:
         return False
     written = home.blobs.write_form(address, codec)
     old = [each for each in before if each.path != written]
-    batch = Batch()
     payload = {"address": address, "before": [_suffix(each) for each in old], "after": written.name[62:]}
-    batch.append("blob.recoded", payload, subject=address)
-    home.ledger.commit(batch)
+    home.ledger.commit(Batch(drafts=[Draft("blob.recoded", payload, subject=address)]))
     _release(old)
     return True
 
@@ -169,12 +166,8 @@ def _open_store(home: Home, place: Path, *, create: bool) -> Blobs:
             raise ArchiveUnusable(f"expected an archive or an empty folder, found {place}", place=str(place))
         content = {"format": "sterling/archive/1", "id": random_id("archive")}
         try:
-            with growing.open("w", encoding="ascii") as file:
-                file.write(json.dumps(content, sort_keys=True) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            growing.replace(place / STORE_FILE)
-            sync_folder(place)
+            text = json.dumps(content, sort_keys=True) + "\n"
+            replace_file(place / STORE_FILE, text.encode("ascii"), growing=growing, mode=0o666)
         except OSError as problem:
             raise ArchiveUnusable(
                 f"expected to write in {place}, found: {problem.strerror}", place=str(place)

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 from sterling.kernel.blob_codec import CODECS, PIECE_BYTES, PLAIN, Codec, FormBroken
 from sterling.kernel.crypt import Crypt, load_crypt
+from sterling.kernel.durable import sync_folder
 from sterling.kernel.errors import EXIT_BROKEN, EXIT_CANNOT_JUDGE, SterlingError
 from sterling.kernel.hashing import address_of, is_address
 from sterling.kernel.keys import KeyUnusable
@@ -45,7 +46,6 @@ __all__ = [
     "Stored",
     "open_blobs",
     "store_id",
-    "sync_folder",
 ]
 
 STORE_FILE = "sterling-archive.json"
@@ -525,15 +525,6 @@ def store_id(place: Path) -> str:
         return str(found["id"]) if found["format"] == "sterling/archive/1" else ""
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was linked into a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write(incoming: Path, pieces: Iterable[bytes]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sterling.kernel.batch import Actor, Batch
+from sterling.kernel.batch import Actor, Batch, Draft
 from sterling.kernel.bundle import BundleTooLarge
 from sterling.kernel.bundle_verify import BundleVerification, check_bundle, map_bundle, read_members
 from sterling.kernel.canonical import Json
@@ -86,7 +86,6 @@ def import_bundle(home: Home, file: Path, *, pin: str | None = None, unpinned: b
             if blobs[-1] != address:
                 raise BundleMalformed(f"{name}: the file changed while it was read", member=name)
     address = home.blobs.put_file(file)
-    batch = Batch()
     payload: Json = {
         "blob": address,
         "blobs": blobs,
@@ -98,7 +97,7 @@ def import_bundle(home: Home, file: Path, *, pin: str | None = None, unpinned: b
         "size_bytes": len(data),
         "verdict": found.verdict,
     }
-    batch.append("bundle.imported", payload, subject=f"import:{found.origin}")
+    batch = Batch(drafts=[Draft("bundle.imported", payload, subject=f"import:{found.origin}")])
     return Imported(found, address, home.ledger.commit(batch).first)
 
 

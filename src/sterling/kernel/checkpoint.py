@@ -29,6 +29,7 @@ from sterling.kernel.signing import (
     SIGNATURE_BYTES,
     Signer,
     Verifier,
+    base64_text,
     is_key_name,
     key_id,
     parse_verifier,
@@ -87,7 +88,7 @@ def format_checkpoint(checkpoint: Checkpoint) -> str:
         raise NoteMalformed(
             f"expected a size and a 32-byte root, found {checkpoint.size}, {len(checkpoint.root)}"
         )
-    return f"{checkpoint.origin}\n{checkpoint.size}\n{_base64(checkpoint.root)}\n"
+    return f"{checkpoint.origin}\n{checkpoint.size}\n{base64_text(checkpoint.root)}\n"
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
@@ -112,7 +113,7 @@ def sign_note(checkpoint: Checkpoint, signer: Signer) -> str:
     signer.require("ledger", "witness")
     text = format_checkpoint(checkpoint)
     signature = signer.sign(text.encode("utf-8"))
-    line = _base64(key_id(checkpoint.origin, signer.public_key) + signature)
+    line = base64_text(key_id(checkpoint.origin, signer.public_key) + signature)
     return f"{text}\n— {checkpoint.origin} {line}\n"
 
 
@@ -184,10 +185,6 @@ def _bytes_of(text: str, length: int, what: str) -> bytes:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as problem:
         raise NoteMalformed(f"expected {what} in base64, found {text[:80]!r}") from problem
-    if len(data) != length or _base64(data) != text:
+    if len(data) != length or base64_text(data) != text:
         raise NoteMalformed(f"expected {what} of {length} bytes, found {len(data)}")
     return data
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

@@ -10,7 +10,6 @@ with its settings. The keys themselves are in `config_keys.py`.
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 from sterling.kernel.canonical import Json, canonical_bytes
 from sterling.kernel.config_keys import KEYS, KEYS_BY_NAME, Key, Setting
+from sterling.kernel.durable import write_new
 from sterling.kernel.errors import EXIT_USAGE, SterlingError
 from sterling.kernel.hashing import CONFIG_TAG, tagged_hash
 
@@ -242,11 +242,7 @@ def defaults_text() -> str:
 
 def write_defaults(path: Path) -> None:
     """Write the settings file of a new home, readable by its owner alone; never over another."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(defaults_text())
-        file.flush()
-        os.fsync(file.fileno())
+    write_new(path, defaults_text())
 
 
 def allowed(key: Key) -> str:

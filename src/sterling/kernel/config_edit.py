@@ -8,13 +8,12 @@ put back.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sterling.kernel.batch import Batch
+from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.config import (
     Config,
     ConfigInvalid,
@@ -26,6 +25,7 @@ from sterling.kernel.config import (
     parse_value,
 )
 from sterling.kernel.config_keys import Setting
+from sterling.kernel.durable import replace_file
 from sterling.kernel.errors import SterlingError
 
 if TYPE_CHECKING:
@@ -60,12 +60,12 @@ def change_setting(path: Path, name: str, value: str, *, open_home: Callable[[],
     new = parse_config(raw, path=str(path))
     if old is not None and changed_keys(old, new) == []:
         return SettingChange(wanted, wanted, new, -1)
-    _replace(path, raw)
+    replace_file(path, raw)
     try:
         entry = _note(old, new, name, open_home)
     except BaseException:
         if old_raw is not None:
-            _replace(path, old_raw)
+            replace_file(path, old_raw)
         raise
     before = new.get(name) if old is None else old.get(name)
     return SettingChange(before, wanted, new, entry)
@@ -112,20 +112,9 @@ def _decode(raw: bytes, path: Path) -> str:
         raise ConfigInvalid(f"{path}: expected TOML in UTF-8, found {problem}", path=str(path)) from problem
 
 
-def _replace(path: Path, raw: bytes) -> None:
-    growing = path.with_name(f".{path.name}.{os.getpid()}.incoming")
-    descriptor = os.open(growing, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(raw)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(growing, path)
-
-
 def _note(old: Config | None, new: Config, name: str, open_home: Callable[[], Home]) -> int:
     keys = [name] if old is None else changed_keys(old, new)
     payload = {"before": "" if old is None else old.sha256, "after": new.sha256, "keys": keys}
     with open_home() as home:
-        batch = Batch()
-        batch.append("config.changed", payload, subject="config")
+        batch = Batch(drafts=[Draft("config.changed", payload, subject="config")])
         return home.ledger.commit(batch).last

@@ -8,7 +8,7 @@ good settings, and `refusal` says why no heavy work may start until it is mended
 
 from __future__ import annotations
 
-from sterling.kernel.batch import Batch
+from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.canonical import Json
 from sterling.kernel.config import Config, ConfigMissing, changed_keys
 from sterling.kernel.errors import SterlingError
@@ -70,6 +70,4 @@ class ConfigWatch:
         self._home.config = after
 
     def _tell(self, kind: str, payload: dict[str, Json]) -> None:
-        batch = Batch()
-        batch.append(kind, payload, subject="config")
-        self._home.ledger.commit(batch)
+        self._home.ledger.commit(Batch(drafts=[Draft(kind, payload, subject="config")]))

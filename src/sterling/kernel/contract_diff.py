@@ -12,7 +12,7 @@ change is undecidable. Nothing here opens a file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 
 from sterling.kernel.canonical import Json, canonical_bytes
@@ -55,14 +55,7 @@ class FieldChange:
     undecidable: bool = False
 
     def as_json(self) -> dict[str, Json]:
-        return {
-            "pointer": self.pointer,
-            "change": self.change,
-            "verdict": self.verdict.word,
-            "undecidable": self.undecidable,
-            "before": self.before,
-            "after": self.after,
-        }
+        return asdict(self) | {"verdict": self.verdict.word}
 
 
 Changes = Iterator[FieldChange]

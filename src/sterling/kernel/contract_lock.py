@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sterling.kernel.batch import Batch
+from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.canonical import Json
 from sterling.kernel.contract_diff import FieldChange, Verdict, compare_contracts, gravest
 from sterling.kernel.contract_lock_file import (
@@ -155,14 +155,7 @@ class SurveyRow:
     locked: str
 
     def as_json(self) -> dict[str, Json]:
-        return {
-            "id": self.id,
-            "owner": self.owner,
-            "kind": self.kind,
-            "file": self.file,
-            "sha256": self.sha256,
-            "locked": self.locked,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,9 +279,8 @@ def lock_for_reason(
     if not plan.differences and known is not None:
         return LockingDone(plan, -1)
     with open_home() as home:
-        batch = Batch()
         told = plan.entry(reason.strip()) | {"lock": {"blob": home.blobs.put(plan.data)}}
-        batch.append("contract.locked", told, subject=LOCK_SUBJECT)
+        batch = Batch(drafts=[Draft("contract.locked", told, subject=LOCK_SUBJECT)])
         entry = home.ledger.commit(batch).last
     put_lock(path, plan.data)
     return LockingDone(plan, entry)

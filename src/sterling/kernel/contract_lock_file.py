@@ -12,12 +12,12 @@ nor how to put it back.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from sterling.kernel.canonical import Json, parse_strict
 from sterling.kernel.contracts import Contracts
+from sterling.kernel.durable import replace_file
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.hashing import address_of
 from sterling.kernel.shipped import shipped
@@ -171,12 +171,7 @@ def lock_sha256() -> str:
 
 def put_lock(path: Path, data: bytes) -> None:
     """Replace the file whole, durably."""
-    growing = path.with_name(f".{path.name}.{os.getpid()}.incoming")
-    with growing.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(growing, path)
+    replace_file(path, data, mode=0o666)
 
 
 def _locked(name: str, row: dict[str, Json]) -> Locked:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from errno import EACCES
 from pathlib import Path
 
-from sterling.kernel.batch import Batch
+from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.canonical import Json
 from sterling.kernel.contract_diff import Verdict
 from sterling.kernel.contract_lock import (
@@ -35,6 +35,7 @@ from sterling.kernel.contract_lock import (
 )
 from sterling.kernel.contract_lock_file import LockMismatch, LockMissing, parse_lock, read_lock
 from sterling.kernel.contracts import Contract, Contracts, load_contracts, reload_contracts, schema_files
+from sterling.kernel.durable import write_synced
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.hashing import address_of
 from sterling.kernel.home import Home, HomeMissing
@@ -236,9 +237,8 @@ def _write_down(done: Repaired, plan: _Plan, open_home: OpenHome) -> int:
         for put in plan.puts:
             if put.path.is_file():
                 home.blobs.put(put.path.read_bytes())
-        batch = Batch()
         told = done.as_json() | {"lock": {"blob": home.blobs.put(plan.lock)}}
-        batch.append("contract.repaired", told, subject=LOCK_SUBJECT)
+        batch = Batch(drafts=[Draft("contract.repaired", told, subject=LOCK_SUBJECT)])
         return home.ledger.commit(batch).last
 
 
@@ -269,10 +269,7 @@ def _stage(puts: tuple[_Put, ...]) -> None:
             if put.data is None and not os.access(put.path.parent, os.W_OK):
                 raise PermissionError(EACCES, os.strerror(EACCES), str(put.path.parent))
             if put.data is not None:
-                with put.growing.open("wb") as file:
-                    file.write(put.data)
-                    file.flush()
-                    os.fsync(file.fileno())
+                write_synced(put.growing, put.data, mode=0o666)
     except OSError as problem:
         raise _unwritable(problem) from problem
 

@@ -118,15 +118,12 @@ class Contract:
     def has_numbers(self) -> bool:
         """Whether some field may hold a float; the schema is walked once."""
         if self._has_numbers is None:
-            self._has_numbers = self._holds_numbers()
+            self._has_numbers = any(
+                "number" in ([kinds] if isinstance(kinds := inner.get("type"), str) else kinds or [])
+                for _, inner in schemas_within(self.schema)
+                if isinstance(inner, dict)
+            )
         return self._has_numbers
-
-    def _holds_numbers(self) -> bool:
-        return any(
-            "number" in ([kinds] if isinstance(kinds := inner.get("type"), str) else kinds or [])
-            for _, inner in schemas_within(self.schema)
-            if isinstance(inner, dict)
-        )
 
     def validator(self) -> Draft202012Validator:
         """The compiled schema: formats asserted, nothing fetched. Errors: ContractInvalid."""

@@ -34,6 +34,10 @@ def _one(_: Mapping[str, Json]) -> int:
     return 1
 
 
+def _contended_phases(refusal: Mapping[str, Json]) -> int:
+    return int(refusal["code"] == "lease.held" and str(refusal["name"]).startswith("task/"))
+
+
 @dataclass(frozen=True, slots=True)
 class CounterRule:
     """One counter. `contract` names a record's type, without version, when `kind` is record.put.
@@ -83,6 +87,13 @@ class Counters:
 
 KERNEL_COUNTERS = (
     CounterRule("writes_refused", "Batches that were refused whole.", "write.refused", labels=("code",)),
+    CounterRule("outbox_dead", "Effects given up until a person decides.", "effect.dead", labels=("why",)),
+    CounterRule(
+        "phase_lease_contention",
+        "Phases of a task that were refused because another holder was in one.",
+        "lease.refused",
+        amount=_contended_phases,
+    ),
     CounterRule("lease_takeovers", "Leases taken from a dead owner.", "lease.taken-over", labels=("why",)),
     CounterRule("clock_steps", "Times the wall clock fell behind the ledger.", "clock.stepped"),
     CounterRule(

@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sterling.kernel.blob_codec import PIECE_BYTES, FormBroken
+from sterling.kernel.durable import write_new
 from sterling.kernel.hashing import address_of
-from sterling.kernel.keys import KeyUnusable, read_private, write_new
+from sterling.kernel.keys import KeyUnusable, read_private
+from sterling.kernel.signing import base64_text
 
 __all__ = ["Crypt", "is_encrypted", "key_place", "load_crypt", "make_crypt", "readable_facts"]
 
@@ -106,11 +108,11 @@ def make_crypt(keys: Path, home_id: str) -> None:
 
     wrapping, nonce = secrets.token_bytes(_KEY_BYTES), secrets.token_bytes(12)
     sealed = AESGCM(wrapping).encrypt(nonce, secrets.token_bytes(_KEY_BYTES), home_id.encode("ascii"))
-    where = "keyring" if _keep_in_keyring(home_id, _text(wrapping)) else "file"
-    content = {"format": _FORMAT, "home_id": home_id, "key": _text(nonce + sealed), "where": where}
+    where = "keyring" if _keep_in_keyring(home_id, base64_text(wrapping)) else "file"
+    content = {"format": _FORMAT, "home_id": home_id, "key": base64_text(nonce + sealed), "where": where}
     try:
         if where == "file":
-            write_new(keys / "blobs.key", _text(wrapping) + "\n")
+            write_new(keys / "blobs.key", base64_text(wrapping) + "\n")
         write_new(keys / "blobs.wrapped", json.dumps(content, sort_keys=True) + "\n")
     except OSError as problem:
         raise KeyUnusable(f"expected to write a key in {keys}, found: {problem.strerror}") from problem
@@ -224,7 +226,3 @@ def _whole(pieces: Iterable[bytes]) -> Iterator[bytes]:
             del waiting[:PIECE_BYTES]
     if waiting:
         yield bytes(waiting)
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

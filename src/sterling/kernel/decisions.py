@@ -24,7 +24,7 @@ from sterling.kernel.errors import SterlingError
 from sterling.kernel.hashing import is_address
 from sterling.kernel.integrity import KeyUnknown
 from sterling.kernel.key_history import KeyHistory, KeyRevoked
-from sterling.kernel.signing import KeyPurpose, Signer, parse_signature, signature_text, verify_signature
+from sterling.kernel.signing import KeyPurpose, Signer, base64_text, parse_signature, verify_signature
 
 __all__ = ["Bound", "Standing", "decision_holds", "sign_decision"]
 
@@ -85,7 +85,7 @@ def sign_decision(
     if not _is_shaped(payload):
         wanted = "yes or no, a subject, a reason, an end and 1 to 64 hashes"
         raise RecordInvalid("decision.signed", "", "shape", "otherwise", wanted)
-    return payload | {"signature": signature_text(key.sign(_message(home_id, payload)))}
+    return payload | {"signature": base64_text(key.sign(_message(home_id, payload)))}
 
 
 def decision_holds(decision: Json, current: Bound, now_us: int, history: KeyHistory) -> Standing:

@@ -28,6 +28,7 @@ from sterling.kernel.store_sqlite import newest_row
 
 __all__ = [
     "ATTEMPTS_MAX",
+    "COLUMNS",
     "FINAL",
     "STEPS",
     "EffectAbsent",
@@ -143,7 +144,7 @@ class EffectRow:
 
 
 _NAMES = tuple(field.name for field in fields(EffectRow))
-_COLUMNS = ", ".join(_NAMES)
+COLUMNS = ", ".join(_NAMES)
 _VALUES = attrgetter(*_NAMES)
 _MARKS = ", ".join("?" * len(_NAMES))
 _OPEN = "state NOT IN ('done', 'abandoned')"
@@ -297,10 +298,10 @@ def due_order_keys(connection: sqlite3.Connection, now_us: int) -> list[str]:
 
 
 def _rows(connection: sqlite3.Connection, where: str, values: tuple[str, ...]) -> Iterator[EffectRow]:
-    for row in connection.execute(f"SELECT {_COLUMNS} FROM effects {where}", values).fetchall():
+    for row in connection.execute(f"SELECT {COLUMNS} FROM effects {where}", values).fetchall():
         known = EffectRow(*row)
         yield replace(known, state=EffectState(known.state))
 
 
 def _store(connection: sqlite3.Connection, row: EffectRow) -> None:
-    connection.execute(f"INSERT OR REPLACE INTO effects ({_COLUMNS}) VALUES ({_MARKS})", _VALUES(row))
+    connection.execute(f"INSERT OR REPLACE INTO effects ({COLUMNS}) VALUES ({_MARKS})", _VALUES(row))

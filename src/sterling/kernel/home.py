@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -367,17 +367,14 @@ def scratch_home(beside: Path, clock: Clock | None = None) -> Iterator[Home]:
 
 
 def _read_identity(database: Path) -> tuple[str, int, bool]:
-    connection = connect_reader(database)
     try:
-        home_id = read_meta(connection, "home_id")
-        version = read_meta(connection, "home_version")
-        demo = read_meta(connection, "demo")
-        if version == str(HOME_VERSION):
-            require_tables(connection)
+        with closing(connect_reader(database)) as connection:
+            names = ("home_id", "home_version", "demo")
+            home_id, version, demo = (read_meta(connection, name) for name in names)
+            if version == str(HOME_VERSION):
+                require_tables(connection)
     except sqlite3.DatabaseError as problem:
         raise HomeMissing(f"expected a ledger in {database}, found: {problem}") from problem
-    finally:
-        connection.close()
     if home_id is None or version is None or not version.isdigit():
         raise HomeMissing(f"expected the name of a home in {database}, found none")
     return home_id, int(version), demo == "1"
@@ -385,11 +382,8 @@ def _read_identity(database: Path) -> tuple[str, int, bool]:
 
 def _check_encryption(path: Path) -> None:
     """Refuse an encrypted home whose key is gone, before anything is written in plain."""
-    connection = connect_reader(path / "ledger.db")
-    try:
+    with closing(connect_reader(path / "ledger.db")) as connection:
         first = next(read_rows(connection, {}, after=-1, until=1), None)
-    finally:
-        connection.close()
     says = first is not None and b'"encrypted":true' in first[8]
     if says != is_encrypted(path / "keys"):
         found = "the key of an encrypted one" if not says else "no key for its blobs"
@@ -416,9 +410,8 @@ def _furnish(path: Path, home_id: str, clock: Clock, *, demo: bool, encrypt: boo
 
 def _write_first_entry(database: Path, draft: Draft, clock: Clock) -> None:
     load_contracts().validate(draft.kind, draft.payload)
-    connection = connect_writer(database)
-    connection.execute("BEGIN IMMEDIATE")
-    batch = Batch(drafts=[draft])
-    Appender(connection, clock).apply(Prepared(batch, ((draft, canonical_bytes(draft.payload)),)))
-    connection.execute("COMMIT")
-    connection.close()
+    prepared = Prepared(Batch(drafts=[draft]), ((draft, canonical_bytes(draft.payload)),))
+    with closing(connect_writer(database)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        Appender(connection, clock).apply(prepared)
+        connection.execute("COMMIT")

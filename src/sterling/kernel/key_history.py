@@ -26,8 +26,8 @@ from sterling.kernel.integrity import KeyUnknown
 from sterling.kernel.signing import (
     SignatureInvalid,
     Signer,
+    base64_text,
     parse_signature,
-    signature_text,
     verify_signature,
 )
 
@@ -212,7 +212,7 @@ def rotation_payload(home_id: str, old: Signer, new: Signer, from_index: int, re
     payload: dict[str, Json] = {"purpose": old.purpose, "from_index": from_index, "reason": reason}
     payload |= {"old": old.public_key.hex(), "new": new.public_key.hex()}
     message = _message("key.rotated", home_id, payload)
-    by_old, by_new = signature_text(old.sign(message)), signature_text(new.sign(message))
+    by_old, by_new = base64_text(old.sign(message)), base64_text(new.sign(message))
     return payload | {"by_old": by_old, "by_new": by_new}
 
 
@@ -223,7 +223,7 @@ def revocation_payload(
     by.require("ledger")
     payload: dict[str, Json] = {"purpose": purpose, "from_index": from_index, "reason": reason}
     payload |= {"key": key.hex(), "by": by.public_key.hex()}
-    return payload | {"signature": signature_text(by.sign(_message("key.revoked", home_id, payload)))}
+    return payload | {"signature": base64_text(by.sign(_message("key.revoked", home_id, payload)))}
 
 
 def _message(kind: str, home_id: str, payload: Mapping[str, Json]) -> bytes:

@@ -22,9 +22,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sterling.kernel.durable import sync_folder, write_new
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.key_history import is_purpose
-from sterling.kernel.signing import PUBLIC_KEY_BYTES, Signer
+from sterling.kernel.signing import PUBLIC_KEY_BYTES, Signer, base64_text
 
 __all__ = [
     "KeyUnusable",
@@ -35,7 +36,6 @@ __all__ = [
     "make_next_key",
     "put_next_key_in_place",
     "read_private",
-    "write_new",
 ]
 
 _FORMAT = "sterling/key/1"
@@ -58,7 +58,7 @@ def make_key(folder: Path, purpose: str) -> Signer:
     signer, text = _fresh(purpose)
     with writing(folder, purpose):
         write_new(key_path(folder, purpose, "key"), text)
-        write_new(key_path(folder, purpose, "pub"), _base64(signer.public_key) + "\n")
+        write_new(key_path(folder, purpose, "pub"), base64_text(signer.public_key) + "\n")
     return signer
 
 
@@ -154,7 +154,7 @@ def _fresh(purpose: str) -> tuple[Signer, str]:
     """A new key and what its file says."""
     seed = secrets.token_bytes(_SEED_BYTES)
     signer = Signer(_checked(purpose), seed)
-    halves = {"private": _base64(seed), "public": _base64(signer.public_key)}
+    halves = {"private": base64_text(seed), "public": base64_text(signer.public_key)}
     return signer, json.dumps({"format": _FORMAT, "purpose": purpose} | halves, sort_keys=True) + "\n"
 
 
@@ -164,25 +164,11 @@ def writing(folder: Path, purpose: str) -> Iterator[None]:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         yield
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)
     except OSError as problem:
         raise KeyUnusable(
             f"expected to write a {purpose} key in {folder}, found: {problem.strerror}", purpose=purpose
         ) from problem
-
-
-def write_new(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, durably; one that is there already is never replaced."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def read_private(path: Path, purpose: str) -> bytes:
@@ -208,7 +194,3 @@ def read_private(path: Path, purpose: str) -> bytes:
         return os.read(descriptor, _FILE_BYTES_MAX)
     finally:
         os.close(descriptor)
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

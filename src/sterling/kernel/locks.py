@@ -36,10 +36,6 @@ class Role:
         self._path = folder / f"{name}.lock"
         self._descriptor: int | None = None
 
-    @property
-    def is_held(self) -> bool:
-        return self._descriptor is not None
-
     def take(self, *, wait_ms: int = 0) -> None:
         """Take the role, waiting at most `wait_ms`.
 

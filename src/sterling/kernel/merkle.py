@@ -16,7 +16,7 @@ Source: RFC 6962, section 2.1; checking follows RFC 9162, sections 2.1.3.2 and 2
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from sterling.kernel.errors import EXIT_BROKEN, EXIT_USAGE, SterlingError
 
@@ -148,19 +148,9 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes],
     _check_size(size, least=1)
     _check_index(index, size)
     _check_proof(leaf, root, *proof)
-    position, last, current = index, size - 1, leaf
-    for sibling in proof:
-        if last == 0:
-            raise ProofInvalid(f"expected a shorter proof, found {len(proof)} nodes")
-        if position & 1 or position == last:
-            current = node_hash(sibling, current)
-            while not position & 1 and position:
-                position, last = position >> 1, last >> 1
-        else:
-            current = node_hash(current, sibling)
-        position, last = position >> 1, last >> 1
-    if last != 0:
-        raise ProofInvalid(f"expected a longer proof, found {len(proof)} nodes")
+    current = leaf
+    for sibling, is_left in _climb(index, size - 1, proof):
+        current = node_hash(sibling, current) if is_left else node_hash(current, sibling)
     _check_equal(current, root, f"root of size {size}")
 
 
@@ -186,28 +176,35 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
         nodes.insert(0, old_root)
     if not nodes:
         raise ProofInvalid("expected a longer proof, found 0 nodes")
-    _follow_consistency(old, new, old_root, new_root, nodes)
-
-
-def _follow_consistency(old: int, new: int, old_root: bytes, new_root: bytes, nodes: Sequence[bytes]) -> None:
     position, last = old - 1, new - 1
     while position & 1:
         position, last = position >> 1, last >> 1
     first = second = nodes[0]
-    for sibling in nodes[1:]:
-        if last == 0:
-            raise ProofInvalid(f"expected a shorter proof, found {len(nodes)} nodes")
-        if position & 1 or position == last:
+    for sibling, is_left in _climb(position, last, nodes[1:]):
+        if is_left:
             first, second = node_hash(sibling, first), node_hash(sibling, second)
-            while not position & 1 and position:
-                position, last = position >> 1, last >> 1
         else:
             second = node_hash(second, sibling)
-        position, last = position >> 1, last >> 1
-    if last != 0:
-        raise ProofInvalid(f"expected a longer proof, found {len(nodes)} nodes")
     _check_equal(first, old_root, f"root of size {old}")
     _check_equal(second, new_root, f"root of size {new}")
+
+
+def _climb(position: int, last: int, siblings: Sequence[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """From a node to the root: each sibling, and whether it stands to the left.
+
+    Raises:
+        ProofInvalid: there are more or fewer siblings than the way has steps.
+    """
+    for sibling in siblings:
+        if last == 0:
+            raise ProofInvalid(f"expected a shorter proof, found {len(siblings)} nodes on the way")
+        is_left = position & 1 == 1 or position == last
+        yield sibling, is_left
+        while is_left and position and not position & 1:
+            position, last = position >> 1, last >> 1
+        position, last = position >> 1, last >> 1
+    if last != 0:
+        raise ProofInvalid(f"expected a longer proof, found {len(siblings)} nodes on the way")
 
 
 def _range_root(start: int, end: int, get: GetNode) -> bytes:

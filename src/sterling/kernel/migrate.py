@@ -27,6 +27,7 @@ from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.canonical import canonical_bytes
 from sterling.kernel.clock import Clock, SystemClock
 from sterling.kernel.contracts import load_contracts
+from sterling.kernel.durable import sync_folder
 from sterling.kernel.errors import EXIT_BROKEN, SterlingError
 from sterling.kernel.hashing import hash_file
 from sterling.kernel.home import open_home
@@ -147,7 +148,7 @@ def _back_up(path: Path, version: int, expected: tuple[int, str]) -> Path:
     with copy.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(copy, backup)
-    _sync_folder(path)
+    sync_folder(path)
     return backup
 
 
@@ -176,11 +177,3 @@ def _check_entries(connection: sqlite3.Connection, head: bytes) -> None:
         raise NotMigrated(f"expected the entries as they were, found {problem.message}") from problem
     if found != head:
         raise NotMigrated(f"expected head {head.hex()} as before, found {found.hex()}")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

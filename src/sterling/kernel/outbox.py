@@ -43,7 +43,6 @@ from sterling.kernel.effect_table import (
     due_order_keys,
     effect_id,
     effect_key,
-    fold,
     head_of,
     is_due,
     lease_of,
@@ -62,7 +61,6 @@ __all__ = [
     "EffectOutcome",
     "EffectReasonRequired",
     "Outbox",
-    "rebuild_effects",
 ]
 
 LEASE_S = 300
@@ -328,17 +326,6 @@ class Outbox:
         self._contracts.validate(f"effect.{to}", payload)
         batch.operate(EffectOperation(to.value, effect, payload))
         return effect
-
-
-def rebuild_effects(entries: Iterable[StoredEntry]) -> dict[EffectId, EffectRow]:
-    """The table as the entries give it, by id; they come in order, others may stand between them."""
-    rows: dict[EffectId, EffectRow] = {}
-    for entry in entries:
-        area, _, state = entry.kind.partition(".")
-        if area == "effect":
-            known = rows.get(entry.subject)
-            rows[entry.subject] = fold(known, entry.index, EffectState(state), entry.subject, entry.payload)
-    return rows
 
 
 def _plain(text: str) -> str:

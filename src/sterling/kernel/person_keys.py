@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from sterling.kernel.durable import write_new
 from sterling.kernel.key_history import is_purpose
 from sterling.kernel.keys import (
     KeyUnusable,
@@ -31,10 +32,9 @@ from sterling.kernel.keys import (
     load_public_key,
     make_key,
     read_private,
-    write_new,
     writing,
 )
-from sterling.kernel.signing import KeyPurpose, Signer
+from sterling.kernel.signing import KeyPurpose, Signer, base64_text
 
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
@@ -104,7 +104,7 @@ def make_person_key(purpose: str, passphrase: bytes | None, folder: Path | None 
         content |= {"n": _SCRYPT_N, "salt": salt.hex(), "nonce": nonce.hex(), "sealed": sealed.hex()}
     with writing(place, purpose):
         write_new(key_path(place, purpose, "key"), json.dumps(content, sort_keys=True) + "\n")
-        write_new(key_path(place, purpose, "pub"), base64.b64encode(public).decode("ascii") + "\n")
+        write_new(key_path(place, purpose, "pub"), base64_text(public) + "\n")
     return public
 
 
@@ -193,7 +193,7 @@ def _put_in_ring(purpose: str, seed: bytes) -> None:
     from keyring.errors import KeyringError
 
     try:
-        system_keyring().set_password(_RING, purpose, base64.b64encode(seed).decode("ascii"))
+        system_keyring().set_password(_RING, purpose, base64_text(seed))
     except KeyringError:
         raise KeyUnusable(f"expected the keyring to keep {purpose}, found it refuses") from None
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sterling.kernel.batch import Batch
+from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.blobs import Blobs, Stored, store_id
 from sterling.kernel.verify_blobs import NamedBlobs
 
@@ -94,9 +94,7 @@ def _complete(home: Home, state: dict[str, Any]) -> dict[str, Any]:
         "unchecked": unchecked,
         "bad": [*state["bad"], *missing][:_BAD_MAX],
     }
-    batch = Batch()
-    batch.append("scan.completed", payload)
-    home.ledger.commit(batch)
+    home.ledger.commit(Batch(drafts=[Draft("scan.completed", payload)]))
     return payload
 
 

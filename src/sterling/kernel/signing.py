@@ -25,12 +25,12 @@ __all__ = [
     "Signer",
     "Verifier",
     "VerifierInvalid",
+    "base64_text",
     "fingerprint_of",
     "is_key_name",
     "key_id",
     "parse_signature",
     "parse_verifier",
-    "signature_text",
     "verifier_text",
     "verify_signature",
 ]
@@ -124,8 +124,7 @@ def is_key_name(text: str) -> bool:
 
 def verifier_text(name: str, public_key: bytes) -> str:
     """`name+id+key`: what somebody keeps outside to check our notes."""
-    encoded = base64.b64encode(_ED25519 + public_key).decode("ascii")
-    return f"{name}+{key_id(name, public_key).hex()}+{encoded}"
+    return f"{name}+{key_id(name, public_key).hex()}+{base64_text(_ED25519 + public_key)}"
 
 
 def parse_verifier(text: str) -> Verifier:
@@ -147,9 +146,9 @@ def parse_verifier(text: str) -> Verifier:
     return verifier
 
 
-def signature_text(signature: bytes) -> str:
-    """A signature in base64."""
-    return base64.b64encode(signature).decode("ascii")
+def base64_text(data: bytes) -> str:
+    """A key, a signature or other bytes as text."""
+    return base64.b64encode(data).decode("ascii")
 
 
 def parse_signature(text: object) -> bytes:
@@ -158,7 +157,7 @@ def parse_signature(text: object) -> bytes:
         data = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
     except ValueError:
         return b""
-    return data if len(data) == SIGNATURE_BYTES and signature_text(data) == text else b""
+    return data if len(data) == SIGNATURE_BYTES and base64_text(data) == text else b""
 
 
 def verify_signature(public_key: bytes, signature: bytes, message: bytes) -> None:

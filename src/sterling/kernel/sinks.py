@@ -17,11 +17,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-__all__ = ["QUEUE_LINES_MAX", "SEGMENT_BYTES_MAX", "LineSink", "cut_torn_line", "segments", "whole_lines"]
+from sterling.kernel.durable import cut_torn_line
+
+__all__ = ["QUEUE_LINES_MAX", "SEGMENT_BYTES_MAX", "LineSink", "segments", "whole_lines"]
 
 QUEUE_LINES_MAX = 2048
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
-_TAIL_BYTES = 64 * 1024
 
 
 class LineSink:
@@ -140,30 +141,6 @@ def segments(folder: Path, stream: str) -> list[Path]:
     """The numbered files of a stream, oldest first, then the one that is being written."""
     numbered = sorted(folder.glob(f"{stream}.[0-9][0-9][0-9][0-9][0-9][0-9].jsonl"))
     return [*numbered, folder / f"{stream}.jsonl"]
-
-
-def cut_torn_line(path: Path) -> int:
-    """Move a last line without its newline to `<path>.torn`; 1 when there was one, else 0."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return 0
-    with os.fdopen(descriptor, "r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        start, whole = end, -1
-        while start and whole < 0:
-            start = file.seek(max(0, start - _TAIL_BYTES))
-            whole = file.read(_TAIL_BYTES).rfind(b"\n")
-        cut = start + whole + 1
-        if cut == end:
-            return 0
-        file.seek(cut)
-        with path.with_name(path.name + ".torn").open("ab") as torn:
-            torn.write(file.read() + b"\n")
-            torn.flush()
-            os.fsync(torn.fileno())
-        file.truncate(cut)
-    return 1
 
 
 def whole_lines(path: Path) -> list[bytes]:

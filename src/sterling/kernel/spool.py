@@ -26,6 +26,7 @@ from sterling.kernel.batch import Batch
 from sterling.kernel.blob_codec import FormBroken
 from sterling.kernel.blobs import BlobNoSpace
 from sterling.kernel.crypt import Crypt
+from sterling.kernel.durable import replace_file
 from sterling.kernel.errors import EXIT_BROKEN, SterlingError
 from sterling.kernel.group import LedgerBusy, LedgerIo
 from sterling.kernel.hashing import address_of
@@ -93,12 +94,8 @@ class Spool:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for waiting in self.folder.glob(f"*-{batch.submission}.item"):
                 return _same(waiting, self._opened(waiting), data)
-            with growing.open("xb") as file:
-                file.write(data if self._crypt is None else self._crypt.seal_bytes(data))
-                file.flush()
-                os.fsync(file.fileno())
-            growing.rename(self.folder / name)
-            _sync_folder(self.folder)
+            stored = data if self._crypt is None else self._crypt.seal_bytes(data)
+            replace_file(self.folder / name, stored, growing=growing)
         except OSError as problem:
             growing.unlink(missing_ok=True)
             raise BlobNoSpace(f"expected room in the spool {self._root}, found: {problem}") from problem
@@ -207,11 +204,3 @@ def _pieces(data: bytes, at: int, sizes: list[int]) -> Iterator[bytes]:
     for size in sizes:
         yield data[at : at + size]
         at += size
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

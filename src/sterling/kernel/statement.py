@@ -25,7 +25,7 @@ from sterling.kernel.canonical import (
 )
 from sterling.kernel.errors import EXIT_BROKEN, SterlingError
 from sterling.kernel.hashing import is_address
-from sterling.kernel.signing import SignatureInvalid, Signer, fingerprint_of, verify_signature
+from sterling.kernel.signing import SignatureInvalid, Signer, base64_text, fingerprint_of, verify_signature
 
 __all__ = [
     "PAYLOAD_TYPE",
@@ -79,9 +79,9 @@ def attest_statement(
         raise StatementInvalid(f"expected at most {_STATEMENT_BYTES_MAX} bytes, found {len(payload)}")
     signature = key.sign(pre_authentication(PAYLOAD_TYPE, payload))
     return {
-        "payload": _base64(payload),
+        "payload": base64_text(payload),
         "payloadType": PAYLOAD_TYPE,
-        "signatures": [{"keyid": key.fingerprint, "sig": _base64(signature)}],
+        "signatures": [{"keyid": key.fingerprint, "sig": base64_text(signature)}],
     }
 
 
@@ -162,7 +162,3 @@ def _bytes_of(text: Json, what: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except ValueError as problem:
         raise StatementInvalid(f"expected {what} in base64, found other text") from problem
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

@@ -21,7 +21,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sterling.kernel.batch import Batch
+from sterling.kernel.batch import Batch, Draft
 from sterling.kernel.canonical import Json
 from sterling.kernel.counters import CounterFold, CounterRule, Counters, document_of
 from sterling.kernel.errors import SterlingError
@@ -64,11 +64,16 @@ def _always(_: Mapping[str, Json]) -> bool:
     return True
 
 
+def _why(document: Mapping[str, Json]) -> str:
+    return str(document["why"])
+
+
 @dataclass(frozen=True, slots=True)
 class SpanRule:
     """Which entries end a span, and what the span says.
 
-    It begins with the run's entry of kind `opened_by`, or `lasted` (a field in
+    It begins with the entry of kind `opened_by` of its run (or, where it is
+    `of_subject`, with the first of its subject), or `lasted` (a field in
     microseconds) before its end, or is a moment. With `each`, every item of that
     list is a span. `failed` gives the code of a failure; `event` is noted then.
     """
@@ -79,6 +84,7 @@ class SpanRule:
     contract: str = ""
     attributes: tuple[str, ...] = ()
     opened_by: str = ""
+    of_subject: bool = False
     lasted: str = ""
     each: str = ""
     holds: Callable[[Mapping[str, Json]], bool] = _always
@@ -86,14 +92,32 @@ class SpanRule:
     event: str = ""
 
 
+_LEASE = SpanRule(
+    "sterling.lease",
+    "A lease, from its taking to its release.",
+    "lease.released",
+    attributes=("name", "token", "renewals"),
+    lasted="held_us",
+)
+_EFFECT = SpanRule(
+    "sterling.effect",
+    "An effect, from its putting to its receipt.",
+    "effect.done",
+    attributes=("key", "adapter", "order_key", "attempts", "why"),
+    opened_by="effect.queued",
+    of_subject=True,
+)
 KERNEL_SPANS = (
-    SpanRule(
-        "sterling.lease",
-        "A lease, from its taking to its release.",
-        "lease.released",
-        attributes=("name", "token", "renewals"),
-        lasted="held_us",
+    _LEASE,
+    replace(
+        _LEASE,
+        sentence="A lease that had run out before it was given back.",
+        kind="lease.expired",
+        failed=lambda _: "lease.expired",
     ),
+    _EFFECT,
+    replace(_EFFECT, sentence="An effect that was given up.", kind="effect.dead", failed=_why),
+    replace(_EFFECT, sentence="An effect that was not to be sent.", kind="effect.abandoned", failed=_why),
 )
 
 
@@ -278,9 +302,7 @@ def _report(home: Home, state: _State, now_us: int) -> bool:
     if state.reported_us and 0 <= now_us - state.reported_us < _REPORT_EVERY_US:
         return False
     payload = {"spans": state.spans_dropped, "causes": state.causes, "torn_lines": state.torn_lines}
-    batch = Batch()
-    batch.append("telemetry.dropped", payload)
-    home.ledger.commit(batch)
+    home.ledger.commit(Batch(drafts=[Draft("telemetry.dropped", payload)]))
     state.spans_dropped, state.causes, state.torn_lines, state.reported_us = 0, {}, 0, now_us
     return True
 
@@ -294,13 +316,14 @@ def _span(
 
     end, start, shown = entry.at_us, entry.at_us, dict(item)
     if rule.opened_by:
-        opener = next(home.ledger.read(kind=rule.opened_by, run=entry.run), None)
+        subject, run = (entry.subject, None) if rule.of_subject else (None, entry.run)
+        opener = next(home.ledger.read(kind=rule.opened_by, subject=subject, run=run), None)
         if opener is not None:
             start, shown = opener.at_us, dict(opener.payload) | shown
     elif rule.lasted:
         start -= int(item.get(rule.lasted, 0))
     trace = _digest(home.id, entry.run or entry.hash.hex())[:16]
-    is_run = bool(rule.opened_by)
+    is_run = bool(rule.opened_by) and not rule.of_subject
     own = _digest(home.id, "run", entry.run) if is_run else _digest(entry.hash.hex(), rule.name, str(number))
 
     def context(span: bytes) -> SpanContext:

@@ -157,7 +157,11 @@ def verify_home(
     code = "integrity.no-anchor"
     if not problem and blob_check is not None:
         code, problem = blob_check.doubt()
-    return _judged(progress, home_id, code, problem, blob_report)
+    if problem:
+        judged = ("cannot-judge", EXIT_CANNOT_JUDGE, code, problem)
+    else:
+        judged = ("ok", EXIT_OK, "", "")
+    return _verification(progress, home_id, *judged, blob_report)
 
 
 # Where it is
@@ -399,26 +403,18 @@ def _unreadable(problem: sqlite3.Error, low: int) -> Broken:
 def _broken(
     progress: Progress, home_id: str, bad: FirstBad, blobs: dict[str, Json] | None = None
 ) -> Verification:
-    return _verification("broken", EXIT_BROKEN, bad.code, bad.message, progress, home_id, bad, blobs)
-
-
-def _judged(
-    progress: Progress, home_id: str, code: str, problem: str, blobs: dict[str, Json] | None
-) -> Verification:
-    if problem:
-        return _verification("cannot-judge", EXIT_CANNOT_JUDGE, code, problem, progress, home_id, None, blobs)
-    return _verification("ok", EXIT_OK, "", "", progress, home_id, None, blobs)
+    return _verification(progress, home_id, "broken", EXIT_BROKEN, bad.code, bad.message, blobs, bad)
 
 
 def _verification(
+    progress: Progress,
+    home_id: str,
     verdict: str,
     exit: int,
     code: str,
     message: str,
-    progress: Progress,
-    home_id: str,
-    bad: FirstBad | None,
     blobs: dict[str, Json] | None,
+    bad: FirstBad | None = None,
 ) -> Verification:
     anchored_to = progress.anchored_to
     return Verification(

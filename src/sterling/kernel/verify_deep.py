@@ -19,6 +19,7 @@ from sterling.kernel.contracts import Contracts, RecordInvalid, load_contracts
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.hashing import RECORD_TAG, is_address, tagged_hash
 from sterling.kernel.ids import id_from_hash
+from sterling.kernel.projections import compare_tables
 from sterling.kernel.verify_blobs import is_spilled
 from sterling.kernel.verify_log import Broken, FirstBad
 
@@ -35,7 +36,7 @@ class DeepCheck:
         self._blobs = blobs
         self._contracts = load_contracts() if contracts is None else contracts
         self._bad: FirstBad | None = None
-        self._records: dict[str, tuple[bytes, str, int]] = {}  # id -> hash, contract name, entry
+        self._records: set[str] = set()
         self._tokens: dict[str, int] = {}
 
     def observe(self, index: int, body: dict[str, Json]) -> None:
@@ -56,18 +57,19 @@ class DeepCheck:
             self._bad = found.first_bad
         except SterlingError as problem:  # Archived away, sealed without a key, in a newer form.
             self.unjudged = self.unjudged or f"entry {index}: {problem.message}"
+        if body["kind"] == "record.put":  # Later entries may name it, also when it could not be judged.
+            self._records.add(str(body.get("subject")))
 
     def finish(self, connection: sqlite3.Connection, size: int) -> FirstBad | None:
         """The first bad place, with the derived tables of the same snapshot included."""
         if self._bad is not None:
             return self._bad
         try:
-            self._check_records_table(connection)
-            self._check_leases_table(connection)
-            _check_submissions_table(connection, size)
-            _check_pages(connection)
+            _check_pages(connection)  # First: the comparison reads by an index.
         except Broken as found:
             return found.first_bad
+        for how in compare_tables(connection, size).values():
+            return FirstBad(None, None, "integrity.projection-altered", how)
         return None
 
     def _payload(self, index: int, body: dict[str, Json]) -> dict[str, Json]:
@@ -117,7 +119,9 @@ class DeepCheck:
         contract, stated = payload.get("contract"), payload.get("hash")
         if not isinstance(contract, str) or not isinstance(stated, str) or not is_address(stated):
             raise _altered(index, "its record names no contract or no hash")
-        name = contract.partition("@")[0]
+        name, record_id = contract.partition("@")[0], payload.get("id")
+        if not isinstance(record_id, str) or record_id in self._records:
+            raise _altered(index, f"record {record_id!r:.80} has no id, or was written before")
         if "document" in payload:
             document = payload["document"]
         elif is_spilled(body):
@@ -129,18 +133,16 @@ class DeepCheck:
         except CanonicalInvalid as problem:
             raise _altered(index, problem.message) from problem
         digest = tagged_hash(RECORD_TAG, contract.encode("utf-8"), b"\x00", data)
-        record_id = payload.get("id")
         if (
             digest.hex() != stated
             or id_from_hash("r", digest) != record_id
             or body.get("subject") != record_id
         ):
             raise _altered(index, "its record's id and hash do not belong to its document")
-        if body.get("contract") != name or record_id in self._records:
-            raise _altered(index, f"record {record_id} has another contract, or was written before")
+        if body.get("contract") != name:
+            raise _altered(index, f"record {record_id} has another contract")
         self._check_contract(index, contract, document)
         self._check_sources(index, payload.get("sources"))
-        self._records[record_id] = (digest, name, index)
 
     def _check_sources(self, index: int, sources: Json) -> None:
         if not isinstance(sources, list):
@@ -166,38 +168,6 @@ class DeepCheck:
                     index, f"it was written under a token of lease {lease!r:.80} that was not the newest"
                 )
 
-    def _check_records_table(self, connection: sqlite3.Connection) -> None:
-        count = 0
-        for record_id, digest, contract, entry in connection.execute(
-            "SELECT id, hash, contract, entry FROM records"
-        ):
-            count += 1
-            if self._records.get(record_id) != (digest, contract, entry):
-                raise _derived(f"table records: {record_id!r:.80} is not what the entries say")
-        if count != len(self._records):
-            raise _derived(f"table records: expected {len(self._records)} rows, found {count}")
-
-    def _check_leases_table(self, connection: sqlite3.Connection) -> None:
-        found = dict(connection.execute("SELECT name, token FROM leases").fetchall())
-        if found != self._tokens:
-            wrong = sorted(
-                name for name in found.keys() | self._tokens if found.get(name) != self._tokens.get(name)
-            )
-            raise _derived(f"table leases: {wrong[0]!r:.80} has another token than the entries say")
-
-
-def _check_submissions_table(connection: sqlite3.Connection, size: int) -> None:
-    """Each submission covers entries that exist, and no entry belongs to two."""
-    covered = 0
-    for submission, first, last in connection.execute(
-        "SELECT id, first, last FROM submissions ORDER BY first, last"
-    ):
-        if first < covered or last < first - 1 or last >= size:
-            raise _derived(
-                f"table submissions: {submission!r:.80} covers entries that it cannot have written"
-            )
-        covered = max(covered, last + 1)
-
 
 def _check_pages(connection: sqlite3.Connection) -> None:
     """Every index of the database finds exactly the rows of its table."""
@@ -209,7 +179,3 @@ def _check_pages(connection: sqlite3.Connection) -> None:
 
 def _altered(index: int, message: str) -> Broken:
     return Broken(index, index, "integrity.record-altered", f"entry {index}: {message}")
-
-
-def _derived(message: str) -> Broken:
-    return Broken(None, None, "integrity.projection-altered", message)

@@ -21,6 +21,8 @@ from sterling.kernel.batch import Batch, FenceHolds
 from sterling.kernel.checkpoint import open_note
 from sterling.kernel.clock import SystemClock
 from sterling.kernel.config import load_config
+from sterling.kernel.crypt import key_place, readable_facts
+from sterling.kernel.effect_table import EffectState
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home, is_home, open_home, scratch_home
 from sterling.kernel.integrity import Forked, NoAnchor, ProjectionAltered, RolledBack
@@ -94,6 +96,20 @@ class CountersDiffer(SterlingError):
     hint = "Believe `sterling doctor --counters`, and move `telemetry/counters.jsonl` aside."
 
 
+class EffectsDead(SterlingError):
+    """Effects were given up, and hold back those behind them."""
+
+    code = "doctor.effects-dead"
+    hint = "See them and decide: `sterling outbox list`, then `sterling outbox retry` or `abandon`."
+
+
+class SealMisbehaves(SterlingError):
+    """What the key of the home seals cannot be opened with it."""
+
+    code = "doctor.seal-misbehaves"
+    hint = "Store nothing here until `sterling plugins check` is clean and `sterling doctor` is, too."
+
+
 def home_probes() -> list[Probe]:
     """What acts on the home; stands on the rows of the machine."""
     disk, run = ("store.home",), ("store.run",)
@@ -135,6 +151,8 @@ def home_probes() -> list[Probe]:
         *keys,
         Probe("lease", "A lease goes through acquire, renew, expiry and takeover.", _lease, scratch),
         Probe("blob", "A blob is put and read back.", _blob, scratch),
+        Probe("sealed", "What is sealed can be opened.", _sealed, ("home",)),
+        Probe("effects", "No effect waits for a person.", _effects, ("table.effects",)),
         Probe("quarantine", "What was set aside as damaged.", _quarantine, ("store.blobs",)),
         Probe("telemetry", "The telemetry files end in whole OTLP lines.", _telemetry, ("store.telemetry",)),
         Probe("counters", "The counters written are what the ledger says.", _counters, (*_LOG, "telemetry")),
@@ -356,6 +374,24 @@ def _blob(patient: Patient) -> str:
         if home.blobs.get(address) != data:
             raise StoreUnusable(f"expected blob {address} back, found other bytes")
     return f"{_PROBE_BYTES} bytes put and read back"
+
+
+def _sealed(patient: Patient) -> str:
+    crypt, probe = patient.opened.blobs.crypt, secrets.token_bytes(_PROBE_BYTES)
+    readable = "; ".join(readable_facts(encrypted=crypt is not None))
+    if crypt is None:
+        return f"this home is not encrypted; readable on its disk are {readable}"
+    if crypt.unseal_bytes(crypt.seal_bytes(probe)) != probe:
+        raise SealMisbehaves("expected sealed bytes back, found others")
+    return f"sealed and opened, key in {key_place(patient.path / 'keys')}; readable without it are {readable}"
+
+
+def _effects(patient: Patient) -> str:
+    effects = patient.opened.outbox.effects()
+    dead = [row.id for row in effects if row.state is EffectState.DEAD]
+    if dead:
+        raise EffectsDead(f"expected no dead effect, found {len(dead)}: {', '.join(dead[:3])}")
+    return f"none of {len(effects)} is dead"
 
 
 def _quarantine(patient: Patient) -> str:

@@ -15,7 +15,8 @@ from sterling.kernel.adapters import Ability
 from sterling.kernel.backoff import DELAY_US_MAX
 from sterling.kernel.batch import Batch
 from sterling.kernel.home import init_home, open_home
-from sterling.kernel.outbox import Effect, rebuild_effects
+from sterling.kernel.outbox import Effect
+from sterling.kernel.projections import rebuild_effects
 from sterling.kernel.verify import verify_home
 from sterling.testing.receiver import FakeReceiver, serve
 
@@ -127,7 +128,7 @@ class Rig:
 
     def check(self) -> None:
         with open_home(self.path, read_only=True) as home:
-            assert [*rebuild_effects(home.ledger.read()).values()] == home.outbox.effects()
+            assert [*rebuild_effects(home.ledger.connection()).values()] == home.outbox.effects()
             assert len(home.outbox.effects()) == self.count
         assert verify_home(self.path, deep=True, blobs=True).exit == 0
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from sterling.kernel import sinks
-from sterling.kernel.sinks import LineSink, cut_torn_line, whole_lines
+from sterling.kernel.durable import cut_torn_line
+from sterling.kernel.sinks import LineSink, whole_lines
 
 _WRITER = """
 import sys
