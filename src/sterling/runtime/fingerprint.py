@@ -3,11 +3,13 @@
 Two folders have one hash when they hold the same files with the same bytes, the
 same executable bits and the same links. Times, owners, empty folders and git's
 own folder do not count. Two environments have one hash when interpreter,
-platform and installed distributions agree.
+platform and installed distributions agree. Two pieces of code have one hash when
+their syntax trees agree, with those of every module of ours that they import.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import platform
 import stat
@@ -20,19 +22,25 @@ from pathlib import Path
 from sterling.kernel.canonical import Json, canonical_bytes
 from sterling.kernel.errors import EXIT_USAGE, SterlingError
 from sterling.kernel.hashing import address_of, hash_file, tagged_hash, u64
+from sterling.kernel.shipped import package_root
 
 __all__ = [
+    "CodeUnreadable",
     "Environment",
     "TreeFile",
     "TreeListing",
     "TreeUnreadable",
+    "code_hash",
     "environment_fingerprint",
+    "interpreter_words",
     "tree_hash",
     "tree_listing",
 ]
 
 _TREE_TAG = b"sterling/tree/1"
 _ENVIRONMENT_TAG = b"sterling/environment/1"
+_CODE_TAG = b"sterling/code/1"
+_PACKAGE = "sterling"
 _LEFT_OUT = ".git"
 
 
@@ -42,6 +50,13 @@ class TreeUnreadable(SterlingError):
     code = "tree.unreadable"
     hint = "Make every file of the folder readable. See `sterling ci run --help`."
     exit = EXIT_USAGE
+
+
+class CodeUnreadable(SterlingError):
+    """Code cannot be read or parsed, or imports in a way that cannot be followed, so it has no hash."""
+
+    code = "code.unreadable"
+    hint = "See what is wrong with it: `sterling plugins check`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +127,7 @@ def tree_listing(root: Path, only: Iterable[str] | None = None) -> TreeListing:
 
 def environment_fingerprint() -> Environment:
     """The environment of this process. Imports nothing that is installed."""
-    interpreter = f"{platform.python_implementation()} {platform.python_version()}"
-    machine = f"{sys.platform}-{platform.machine()}"
+    interpreter, machine = interpreter_words()
     installed = tuple(
         sorted(
             {
@@ -130,6 +144,71 @@ def environment_fingerprint() -> Environment:
     return Environment(
         interpreter, machine, installed, tagged_hash(_ENVIRONMENT_TAG, canonical_bytes(body)).hex()
     )
+
+
+def interpreter_words() -> tuple[str, str]:
+    """The interpreter with its version, and the platform."""
+    interpreter = f"{platform.python_implementation()} {platform.python_version()}"
+    return interpreter, f"{sys.platform}-{platform.machine()}"
+
+
+def code_hash(code: bytes, modules: Iterable[str] = (), *, root: Path | None = None) -> str:
+    """The hash of code and of these modules, closed over what they import below `sterling`.
+
+    Comments, white space and positions do not count; docstrings do. `root` is the
+    folder of the package. Modules that code names only while it runs are not seen.
+
+    Raises:
+        CodeUnreadable: a module is absent, does not parse, or imports relative to itself.
+    """
+    base = package_root() if root is None else root
+    trees = {"": _tree("", code)}
+    waiting = [*modules, *_imports("", trees[""])]
+    for name in modules:
+        if _module_path(base, name) is None:
+            raise CodeUnreadable(f"expected a module {name} of ours, found none")
+    while waiting:
+        name = waiting.pop()
+        path = None if name in trees else _module_path(base, name)
+        if path is not None:
+            trees[name] = _tree(name, path.read_bytes())
+            waiting += _imports(name, trees[name])
+    fields: list[bytes] = []
+    for name in sorted(trees):
+        body = ast.dump(trees[name]).encode("utf-8", "surrogatepass")
+        fields += [u64(len(name)), name.encode(), u64(len(body)), body]
+    return tagged_hash(_CODE_TAG, *fields).hex()
+
+
+def _tree(name: str, code: bytes) -> ast.Module:
+    try:
+        return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
+        raise CodeUnreadable(f"expected Python in {name or 'the code'}, found {problem}") from problem
+
+
+def _imports(name: str, tree: ast.Module) -> list[str]:
+    """Every name that may be a module: what `import` names, and each name that `from` takes."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise CodeUnreadable(
+                    f"expected absolute imports in {name or 'the code'}, found a relative one"
+                )
+            found += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def _module_path(root: Path, name: str) -> Path | None:
+    package, *rest = name.split(".")
+    if package != _PACKAGE:
+        return None
+    place = root.joinpath(*rest)
+    choices = (place / "__init__.py", place.with_suffix(".py") if rest else place / "__init__.py")
+    return next((path for path in choices if path.is_file()), None)
 
 
 def _walk(root: Path) -> Iterator[Path]:
