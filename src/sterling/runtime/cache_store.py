@@ -134,15 +134,15 @@ class StepCache:
     ) -> None:
         """Keep what a step that ran gave, add its rows to the batch, and tell the steps that need it."""
         kept: Mapping[str, str] = {} if look is None else look.kept
-        if look is not None and look.parts is not None and end is not None:
+        if look is not None and end is not None:
             is_reused = isinstance(look.verdict, Hit)
             try:
                 if not is_reused and settled.state != "failed":
-                    kept = self._keep(step, end, out_dir)
-                if not is_reused or settled.state == "failed":
+                    kept = self._keep(step, end, out_dir)  # Without a key too: what follows sees its bytes.
+                if look.parts is not None and (not is_reused or settled.state == "failed"):
                     self._add_rows(batch, step, look.parts, settled, kept)
             except (SterlingError, OSError):
-                kept = {}  # What cannot be kept is not reused; the step itself is unharmed.
+                return  # What cannot be kept is not reused, nor what needs it; the step is unharmed.
         self._outcomes[step.id] = outcome_hash(settled.state, settled.reason, settled.because, kept)
 
     def _add_rows(
@@ -188,6 +188,9 @@ class StepCache:
         lacking = sorted(set(manifest.needs.models) - set(self._caching.models))
         if lacking:
             raise KeyPartMissing(f"expected hashes of models {', '.join(lacking)}, found none")
+        unseen = sorted(set(step.needs) - set(self._outcomes))
+        if unseen:
+            raise KeyPartMissing(f"expected what {', '.join(unseen)} gave to be kept, found it was not")
         contracts = load_contracts()
         used = [contracts.get(name) for name in manifest.contracts_in + manifest.contracts_out]
         return Material(
