@@ -40,7 +40,7 @@ from sterling.runtime.cache import (
     outcome_hash,
 )
 from sterling.runtime.engine import TaskEnd
-from sterling.runtime.fingerprint import code_hash, interpreter_words
+from sterling.runtime.fingerprint import ParsedCode, code_hash, interpreter_words
 from sterling.runtime.manifest import Manifest
 from sterling.runtime.outcomes import Settled
 from sterling.runtime.plan import LANE_POLICY_VERSION, Plan, Step
@@ -107,6 +107,7 @@ class StepCache:
         self._modules = (provider, _WORKER) if provider else (_WORKER,)
         self._libraries, self._settings = libraries, settings
         self._outcomes: dict[str, str] = {}
+        self._parsed = ParsedCode()
 
     def look(self, step: Step, manifest: Manifest, out_dir: Path) -> Look:
         """Whether the step may be reused; with a hit its files lie where a worker would have put them."""
@@ -195,7 +196,7 @@ class StepCache:
         used = [contracts.get(name) for name in manifest.contracts_in + manifest.contracts_out]
         return Material(
             step=f"{manifest.name} {step.id}",
-            code=code_hash(code, self._modules),
+            code=code_hash(code, self._modules, parsed=self._parsed),
             manifest=tomllib.loads(raw.decode("utf-8")),
             settings={**manifest.settings, **self._settings.get(step.id, {})},
             inputs=self._caching.inputs_of(step),

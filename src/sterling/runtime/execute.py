@@ -55,7 +55,8 @@ def default_workers() -> int:
 
 def gather_facts() -> Facts:
     """What this installation has: libraries by their metadata, contracts, GPU devices. Imports nothing."""
-    libraries = {normal_name(found.metadata["Name"]): found.version for found in distributions()}
+    each = (found.metadata for found in distributions())  # Parsed on each access, so taken once.
+    libraries = {normal_name(metadata["Name"]): str(metadata["Version"]) for metadata in each}
     contracts = load_contracts()
     known = frozenset([*contracts.names(), *contracts.ids()])
     has_gpu = Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()

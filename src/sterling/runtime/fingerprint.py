@@ -27,6 +27,8 @@ from sterling.kernel.shipped import package_root
 __all__ = [
     "CodeUnreadable",
     "Environment",
+    "ParsedCode",
+    "ParsedModule",
     "TreeFile",
     "TreeListing",
     "TreeUnreadable",
@@ -40,6 +42,7 @@ __all__ = [
 _TREE_TAG = b"sterling/tree/1"
 _ENVIRONMENT_TAG = b"sterling/environment/1"
 _CODE_TAG = b"sterling/code/1"
+_TREE_WORDS_TAG = b"sterling/syntax-tree/1"
 _PACKAGE = "sterling"
 _LEFT_OUT = ".git"
 
@@ -94,6 +97,18 @@ class Environment:
         found = [name for name in ("interpreter", "platform") if getattr(self, name) != getattr(other, name)]
         changed = set(self.distributions) ^ set(other.distributions)
         return [*found, *sorted({name for name, _ in changed})]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedModule:
+    """The hash of a module's syntax tree, and every name below `sterling` that it may import."""
+
+    tree: bytes
+    imports: tuple[str, ...]
+
+
+class ParsedCode(dict[str, ParsedModule]):
+    """Modules by name, parsed once for a run."""
 
 
 def tree_hash(root: Path, only: Iterable[str] | None = None) -> str:
@@ -152,63 +167,66 @@ def interpreter_words() -> tuple[str, str]:
     return interpreter, f"{sys.platform}-{platform.machine()}"
 
 
-def code_hash(code: bytes, modules: Iterable[str] = (), *, root: Path | None = None) -> str:
+def code_hash(
+    code: bytes, modules: Iterable[str] = (), *, root: Path | None = None, parsed: ParsedCode | None = None
+) -> str:
     """The hash of code and of these modules, closed over what they import below `sterling`.
 
     Comments, white space and positions do not count; docstrings do. `root` is the
-    folder of the package. Modules that code names only while it runs are not seen.
+    folder of the package; `parsed` keeps modules from one call to the next. Modules
+    that code names only while it runs are not seen.
 
     Raises:
         CodeUnreadable: a module is absent, does not parse, or imports relative to itself.
     """
     base = package_root() if root is None else root
-    trees = {"": _tree("", code)}
-    waiting = [*modules, *_imports("", trees[""])]
+    known = ParsedCode() if parsed is None else parsed
+    found = {"": _parse("", code)}
+    waiting = [*modules, *found[""].imports]
     for name in modules:
         if _module_path(base, name) is None:
             raise CodeUnreadable(f"expected a module {name} of ours, found none")
     while waiting:
         name = waiting.pop()
-        path = None if name in trees else _module_path(base, name)
+        path = None if name in found else _module_path(base, name)
         if path is not None:
-            trees[name] = _tree(name, path.read_bytes())
-            waiting += _imports(name, trees[name])
+            if name not in known:
+                known[name] = _parse(name, path.read_bytes())
+            found[name] = known[name]
+            waiting += known[name].imports
     fields: list[bytes] = []
-    for name in sorted(trees):
-        body = ast.dump(trees[name]).encode("utf-8", "surrogatepass")
-        fields += [u64(len(name)), name.encode(), u64(len(body)), body]
+    for name in sorted(found):
+        fields += [u64(len(name)), name.encode(), found[name].tree]
     return tagged_hash(_CODE_TAG, *fields).hex()
 
 
-def _tree(name: str, code: bytes) -> ast.Module:
+def _parse(name: str, code: bytes) -> ParsedModule:
+    where = name or "the code"
     try:
-        return ast.parse(code)
+        tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
-        raise CodeUnreadable(f"expected Python in {name or 'the code'}, found {problem}") from problem
-
-
-def _imports(name: str, tree: ast.Module) -> list[str]:
-    """Every name that may be a module: what `import` names, and each name that `from` takes."""
-    found: list[str] = []
+        raise CodeUnreadable(f"expected Python in {where}, found {problem}") from problem
+    imports: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            imports += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             if node.level:
-                raise CodeUnreadable(
-                    f"expected absolute imports in {name or 'the code'}, found a relative one"
-                )
-            found += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return found
+                raise CodeUnreadable(f"expected absolute imports in {where}, found a relative one")
+            imports += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    words = ast.dump(tree).encode("utf-8", "surrogatepass")
+    ours = sorted({found for found in imports if found.partition(".")[0] == _PACKAGE})
+    return ParsedModule(tagged_hash(_TREE_WORDS_TAG, words), tuple(ours))
 
 
 def _module_path(root: Path, name: str) -> Path | None:
+    """The file of a module below `sterling`, or None: a name that `from` takes may be no module."""
     package, *rest = name.split(".")
     if package != _PACKAGE:
         return None
     place = root.joinpath(*rest)
-    choices = (place / "__init__.py", place.with_suffix(".py") if rest else place / "__init__.py")
-    return next((path for path in choices if path.is_file()), None)
+    files = (place / "__init__.py", place.parent / f"{place.name}.py") if rest else (place / "__init__.py",)
+    return next((path for path in files if path.is_file()), None)
 
 
 def _walk(root: Path) -> Iterator[Path]:
