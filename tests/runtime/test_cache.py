@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -145,6 +146,12 @@ def test_the_reasons_stand_in_the_order_of_the_chapter() -> None:
         "first-time code manifest settings input upstream seed policy library model contract tampered "
         "failed-before key-error bypass"
     )
+
+
+def test_the_page_lists_the_reasons_in_order() -> None:
+    page = (SOURCE.parents[3] / "docs" / "reference" / "step-cache.md").read_text(encoding="utf-8")
+
+    assert re.findall(r"^\| `cache\.([a-z-]+)` \|", page, re.M) == [str(reason) for reason in CacheReason]
 
 
 # The rules, broken one at a time.
