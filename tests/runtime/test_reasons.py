@@ -30,6 +30,8 @@ plugin. not-listed altered manifest-invalid lane-missing lane-role-conflict down
  path-escape permission-widened contract-unknown api-range library-undeclared conflict untrusted-network
  undeclared-import
 plan. cycle unknown-need cross-lane
+cache. first-time code manifest settings input upstream seed policy library model contract tampered
+ failed-before key-error bypass
 engine. lost lock-differs
 """
 

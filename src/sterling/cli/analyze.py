@@ -50,6 +50,7 @@ _MARKS = {"suspect": ("look", "31"), "notice": ("know", "33"), "structure": ("ho
 )
 @click.option("--delimiter", metavar="CHAR", help="Character between cells (default: found by looking).")
 @click.option("--header/--no-header", default=None, help="Whether the first row holds names.")
+@click.option("--no-cache", is_flag=True, help="Run every step, whatever an earlier run kept.")
 @click.option("--dry-run", is_flag=True, help="Show types, questions and plan; run and write nothing.")
 @faces.options
 def command(

@@ -11,6 +11,8 @@ from sterling.cli import plain, words
 from sterling.cli.face import Face
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sterling.runtime.runs import RunView
 
 __all__ = ["command"]
@@ -85,9 +87,34 @@ def show(run: str, *, face: Face) -> None:
         "hotspots": _hotspots(view),
         "inputs": list(view.inputs),
         "lanes": dict(view.lanes),
-        "outcomes": [{**row, "hint": _hint(str(row["reason"]))} for row in view.outcomes],
+        "outcomes": [{**_shown(row), "hint": _hint(str(row["reason"]))} for row in view.outcomes],
     }
     face.present(result, contract="view.run@1.0", text=_told(view, result))
+
+
+@command.command("explain")
+@click.argument("names", nargs=-1, required=True, metavar="[RUN] STEP")
+@faces.options
+def explain(names: tuple[str, ...], *, face: Face) -> None:
+    """Why a step ran or was reused, with every reason. Without RUN: in the newest run that settled it."""
+    from sterling.runtime.explain_step import explain_step
+
+    if len(names) > 2:
+        raise click.UsageError(f"expected a run and a step, found {len(names)} names")
+    with face.open_home(read_only=True) as home:
+        result = explain_step(home, names[-1], names[0] if len(names) == 2 else "")
+    lines = [
+        f"{plain.text(result['step'])}  {words.state_word(result['state'])}  {plain.text(result['run'])}",
+        plain.text(result["sentence"], width=400),
+    ]
+    lines += [f"  {row['reason']}  {row['sentence']}" for row in result["reasons"]]
+    lines += [f"  {plain.text(result['detail'], width=400)}"] if result["detail"] else []
+    face.present(result, contract="run.explain@1.0", text="\n".join(lines))
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An outcome without what `run explain` tells."""
+    return {name: value for name, value in row.items() if not name.startswith("cache")}
 
 
 def _summary(view: RunView) -> dict[str, Any]:

@@ -7,6 +7,10 @@ was na makes a step `na` without running it. The pack adds its records to the
 batch that settles the step, so a finding and its outcome are durable together
 or not at all.
 
+With `caching` a step that ran before under the same key is not run again: its
+kept end is judged, accepted and settled as if it had just come from a worker,
+and the outcome says from where (cache_store.py).
+
 Ctrl-C and SIGTERM end every worker and rise to the caller, whose `with
 open_run(...)` closes what is open as interrupted.
 """
@@ -26,6 +30,7 @@ from sterling.kernel.canonical import Json
 from sterling.kernel.contracts import load_contracts
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home
+from sterling.runtime.cache_store import Caching, Look, StepCache
 from sterling.runtime.engine import HostRow, Task, TaskEnd
 from sterling.runtime.engine_local import LocalEngine
 from sterling.runtime.interrupts import terminate_as_interrupt
@@ -50,7 +55,8 @@ def default_workers() -> int:
 
 def gather_facts() -> Facts:
     """What this installation has: libraries by their metadata, contracts, GPU devices. Imports nothing."""
-    libraries = {normal_name(found.metadata["Name"]): found.version for found in distributions()}
+    each = (found.metadata for found in distributions())  # Parsed on each access, so taken once.
+    libraries = {normal_name(metadata["Name"]): str(metadata["Version"]) for metadata in each}
     contracts = load_contracts()
     known = frozenset([*contracts.names(), *contracts.ids()])
     has_gpu = Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
@@ -72,6 +78,7 @@ def run_plan(
     facts: Facts | None = None,
     known_reasons: Container[str] | None = None,
     on_settled: Callable[[Step, Settled], None] | None = None,
+    caching: Caching | None = None,
 ) -> None:
     """Run every step of the plan to its outcome. The caller closes the run.
 
@@ -81,14 +88,19 @@ def run_plan(
     returns replaces the one given. A SterlingError from either fails that step.
     """
     manifests = {step.id: registry.get(plan.pack, step.plugin) for step in plan.steps}
-    refused = check_all(manifests.values(), facts or gather_facts(), pack_check)
+    found = facts or gather_facts()
+    refused = check_all(manifests.values(), found, pack_check)
+    cache = None
+    if caching is not None:
+        given, libraries = settings or {}, found.libraries
+        cache = StepCache(home, run.id, plan, caching, provider=provider, libraries=libraries, settings=given)
     with (
         terminate_as_interrupt(),
         tempfile.TemporaryDirectory(prefix="sterling-run-") as scratch,
         LocalEngine(workers or default_workers(), preload=_preload(manifests, provider)) as engine,
     ):
         terms = _Terms(provider, inputs_for, accept, settings or {}, known_reasons, on_settled)
-        _Work(run, manifests, refused, engine, terms, Path(scratch)).carry_out()
+        _Work(run, manifests, refused, engine, terms, Path(scratch), cache).carry_out()
 
 
 def record_hosts(home: Home, hosts: list[HostRow], walls: tuple[str, ...], batch: Batch) -> None:
@@ -137,10 +149,12 @@ class _Work:
         engine: LocalEngine,
         terms: _Terms,
         scratch: Path,
+        cache: StepCache | None,
     ) -> None:
         self._home, self._run, self._plan = run.home, run, run.plan
         self._manifests, self._refused, self._engine = manifests, refused, engine
-        self._terms, self._scratch = terms, scratch
+        self._terms, self._scratch, self._cache = terms, scratch, cache
+        self._looks: dict[str, Look] = {}
         self._steps = {step.id: step for step in run.plan.steps}
         self._place = {step.id: index for index, step in enumerate(run.plan.steps)}
         self._waiting = {step.id: len(step.needs) for step in run.plan.steps}
@@ -177,6 +191,12 @@ class _Work:
                 reason = problem.code or "step.raised"
                 self._settle(step, Settled("failed", reason, problem.message), None)
                 return
+            if self._cache is not None:
+                look = self._cache.look(step, self._manifests[step.id], self._out_dir(step))
+                self._looks[step.id] = look
+                if look.end is not None:
+                    self._finish(step, look.end)
+                    return
             self._engine.submit(self._task(step, inputs))
 
     def _task(self, step: Step, inputs: Mapping[str, Json]) -> Task:
@@ -187,8 +207,11 @@ class _Work:
             inputs=inputs,
             settings=self._terms.settings.get(step.id, {}),
             seed=self._plan.seed,
-            out_dir=self._scratch / str(self._place[step.id]),
+            out_dir=self._out_dir(step),
         )
+
+    def _out_dir(self, step: Step) -> Path:
+        return self._scratch / str(self._place[step.id])
 
     def _finish(self, step: Step, end: TaskEnd) -> None:
         """Judge the end, let the pack add its records, and settle both in one batch."""
@@ -205,8 +228,10 @@ class _Work:
 
     def _settle(self, step: Step, settled: Settled, end: TaskEnd | None, batch: Batch | None = None) -> None:
         target = Batch(run=self._run.id, step=step.id) if batch is None else batch
+        look = self._looks.get(step.id)
+        has_run = end is not None and (look is None or look.end is None)
         hosts = self._engine.hosts()
-        if end is not None and len(hosts) > self._hosts_told:
+        if end is not None and has_run and len(hosts) > self._hosts_told:
             record_hosts(self._home, hosts[self._hosts_told :], end.walls, target)
         self._run.settle(
             step.id,
@@ -216,9 +241,12 @@ class _Work:
             batch=target,
             wall_us=0 if end is None else end.wall_us,
             findings=_finding_count(settled, end),
+            cache=None if look is None else look.words(),
         )
+        if self._cache is not None:
+            self._cache.settle(target, step, look, settled, end, self._out_dir(step))
         self._home.ledger.commit(target)
-        if end is not None:
+        if has_run:
             self._hosts_told = len(hosts)
         self._states[step.id] = settled.state
         for follower in self._followers[step.id]:

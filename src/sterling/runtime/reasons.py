@@ -94,6 +94,21 @@ class Reason(StrEnum):
     PLAN_CYCLE = "plan.cycle"
     PLAN_UNKNOWN_NEED = "plan.unknown-need"
     PLAN_CROSS_LANE = "plan.cross-lane"
+    CACHE_FIRST_TIME = "cache.first-time"
+    CACHE_CODE = "cache.code"
+    CACHE_MANIFEST = "cache.manifest"
+    CACHE_SETTINGS = "cache.settings"
+    CACHE_INPUT = "cache.input"
+    CACHE_UPSTREAM = "cache.upstream"
+    CACHE_SEED = "cache.seed"
+    CACHE_POLICY = "cache.policy"
+    CACHE_LIBRARY = "cache.library"
+    CACHE_MODEL = "cache.model"
+    CACHE_CONTRACT = "cache.contract"
+    CACHE_TAMPERED = "cache.tampered"
+    CACHE_FAILED_BEFORE = "cache.failed-before"
+    CACHE_KEY_ERROR = "cache.key-error"
+    CACHE_BYPASS = "cache.bypass"
     ENGINE_LOST = "engine.lost"
     ENGINE_LOCK_DIFFERS = "engine.lock-differs"
 
@@ -116,6 +131,7 @@ _LIMITS = "Give the step less to do or raise the limit in its manifest: `sterlin
 _PLUGIN = "See what was refused and why: `sterling plugins check`."
 _PLAN = "See the steps and what each of them needs: `sterling plugins list`."
 _STATUS = "See what runs, what waits and why: `sterling status`."
+_REUSE = "See the whole answer: `sterling run explain STEP`."
 _NEEDS = "Install what the step names, then `sterling plugins check`."
 
 
@@ -228,6 +244,35 @@ REASONS: dict[Reason, Meaning] = {
     Reason.PLAN_CYCLE: Meaning("Steps need each other in a circle, so none can start.", _PLAN),
     Reason.PLAN_UNKNOWN_NEED: Meaning("A step needs another that is not in the plan.", _PLAN),
     Reason.PLAN_CROSS_LANE: Meaning("A decision step needs an explanation step.", _PLAN),
+    Reason.CACHE_FIRST_TIME: Meaning("Nothing is known of this step in this home, so it ran.", _REUSE),
+    Reason.CACHE_CODE: Meaning(
+        "The code of the plugin, or of a module it runs with, is not what it was.", _REUSE
+    ),
+    Reason.CACHE_MANIFEST: Meaning("The manifest of the plugin is not what it was.", _REUSE),
+    Reason.CACHE_SETTINGS: Meaning("The settings of the step are not what they were.", _REUSE),
+    Reason.CACHE_INPUT: Meaning("What the step reads is not what it was.", _REUSE),
+    Reason.CACHE_UPSTREAM: Meaning("A step that this one needs ended differently.", _REUSE),
+    Reason.CACHE_SEED: Meaning("The seed of the run is not what it was.", _REUSE),
+    Reason.CACHE_POLICY: Meaning(
+        "The mode of the run, or the rules of the lanes, are not what they were.", _REUSE
+    ),
+    Reason.CACHE_LIBRARY: Meaning("The interpreter or an installed library is not what it was.", _REUSE),
+    Reason.CACHE_MODEL: Meaning("A model that the step uses is not what it was.", _REUSE),
+    Reason.CACHE_CONTRACT: Meaning("A contract that the step reads or writes is not what it was.", _REUSE),
+    Reason.CACHE_TAMPERED: Meaning(
+        "The kept result has other bytes than were written, so it was not used.",
+        "See what else is wrong: `sterling verify`.",
+    ),
+    Reason.CACHE_FAILED_BEFORE: Meaning(
+        "The same step failed before, and a failure is never reused.", _REUSE
+    ),
+    Reason.CACHE_KEY_ERROR: Meaning(
+        "What the step depends on could not all be named, so it is not reused.", _REUSE
+    ),
+    Reason.CACHE_BYPASS: Meaning(
+        "The person asked to run everything anew.",
+        "Leave out --no-cache to reuse what is kept: `sterling analyze --help`.",
+    ),
     Reason.ENGINE_LOST: Meaning("The engine that ran the steps went away.", _AGAIN),
     Reason.ENGINE_LOCK_DIFFERS: Meaning("A worker has other plugins than this machine.", _PLUGIN),
 }

@@ -153,8 +153,11 @@ class Run:
         batch: Batch | None = None,
         wall_us: int = 0,
         findings: int = 0,
+        cache: Mapping[str, Json] | None = None,
     ) -> None:
         """Give a step its one outcome, durably at once; with `batch` the caller commits.
+
+        `cache` says whether the step was reused and why not, where that was asked.
 
         A batch that is refused did not settle the step: call `unsettle(step)`
         before giving it another outcome.
@@ -173,7 +176,7 @@ class Run:
             )
         row = StepRow(step, state, reason, because[:_BECAUSE_MAX], self._lanes[step], wall_us, findings)
         target = Batch(run=self.id, step=step, closing=True) if batch is None else batch
-        _append_outcome(target, self.id, row, evidence)
+        _append_outcome(target, self.id, row, evidence, cache)
         if batch is None:
             self.home.ledger.commit(target)
         self._rows[step] = row
@@ -335,7 +338,11 @@ def _close_abandoned(home: Home, opened: StoredEntry) -> None:
 
 
 def _append_outcome(
-    batch: Batch, run_id: str, row: StepRow, evidence: Sequence[Mapping[str, Json]] = ()
+    batch: Batch,
+    run_id: str,
+    row: StepRow,
+    evidence: Sequence[Mapping[str, Json]] = (),
+    cache: Mapping[str, Json] | None = None,
 ) -> None:
     # One outcome a step, whoever writes. A closed run has one for every step, so it takes no more.
     batch.require(NewestIs(f"{run_id}/{row.step}", None))
@@ -348,6 +355,7 @@ def _append_outcome(
         "state": row.state,
         "step": row.step,
         "wall_us": row.wall_us,
+        **(cache or {}),
     }
     batch.append("runtime.outcome", payload, subject=f"{run_id}/{row.step}", run=run_id, step=row.step)
 

@@ -53,6 +53,7 @@ def options(
     encoding: str | None = None,
     delimiter: str | None = None,
     header: bool | None = None,
+    no_cache: bool = False,
     home: Home | None = None,
 ) -> Options:
     """The options of an analysis; limits come from the home's settings where there is one."""
@@ -66,7 +67,9 @@ def options(
             cell_bytes=int(home.config.get("insight.cell_bytes_max")),
         )
     reading = ReadOptions(encoding=encoding, delimiter=delimiter, header=header, limits=limits)
-    return Options(mode=mode, seed=seed, plugins=plugins, workers=workers, out=out, reading=reading)
+    return Options(
+        mode=mode, seed=seed, plugins=plugins, workers=workers, out=out, no_cache=no_cache, reading=reading
+    )
 
 
 def analyze(

@@ -33,6 +33,7 @@ from sterling.packs.insight.registry import write_registry
 from sterling.packs.insight.report.files import Written, check_folder, write_report
 from sterling.packs.insight.report.model import BodyParts
 from sterling.packs.insight.table import Stored, TableRecords, column_views, put_records, store
+from sterling.runtime.cache_store import Caching
 from sterling.runtime.execute import default_workers, run_plan
 from sterling.runtime.manifest import Manifest
 from sterling.runtime.outcomes import Settled
@@ -52,13 +53,17 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the person asked for. `plugins` None means all; `workers` None means half the cores."""
+    """What the person asked for. `plugins` None means all; `workers` None means half the cores.
+
+    With `no_cache` every step runs, whatever an earlier run kept.
+    """
 
     mode: str = "two_lane_strict"
     seed: int = 0
     plugins: tuple[str, ...] | None = None
     workers: int | None = None
     out: Path | None = None
+    no_cache: bool = False
     reading: ReadOptions = field(default_factory=ReadOptions)
 
 
@@ -197,6 +202,7 @@ class _Work:
                 pack_check=lambda manifest: preflight(manifest, self.facts),
                 known_reasons={str(reason) for reason, text in REASONS.items() if text.ends == "na"},
                 on_settled=self._tell,
+                caching=Caching(self._content, self._journal, bypass=self.options.no_cache),
             )
         except KeyboardInterrupt:
             for step in self.run.open_steps:
@@ -223,14 +229,24 @@ class _Work:
         return records
 
     def _inputs(self, step: Step) -> Mapping[str, Json]:
+        return {
+            **self._content(step),
+            "normalized": str(self.home.blobs.file(self.stored.normalized)),
+            "journal": str(self._journal(step)),
+        }
+
+    def _content(self, step: Step) -> Mapping[str, Json]:
+        """The inputs by what they hold; nothing here differs between two runs over the same table."""
         manifest = self.manifests[step.id]
         return {
-            "normalized": str(self.home.blobs.file(self.stored.normalized)),
+            "normalized": self.stored.normalized,
             "rows": self.prepared.raw.rows,
             "columns": column_views(self.prepared.normalized),
-            "journal": str(self.acceptance.journal_path(step.id)),
             "memory_bytes": manifest.limits.memory_bytes * _ENGINE_SHARE // 10,
         }
+
+    def _journal(self, step: Step) -> Path:
+        return self.acceptance.journal_path(step.id)
 
     def _tell(self, step: Step, settled: Settled) -> None:
         self.settled += 1
