@@ -45,7 +45,7 @@ _STRING = rb"""[rRuU]?(?:\"""[^"]*(?:"{1,2}[^"]+)*\"""|'''[^']*(?:'{1,2}[^']+)*'
 _SUSPECTS = tuple(
     re.compile(pattern)
     for pattern in (
-        rb"pass" + _END,
+        rb"[:;][ \t]*pass" + _END,
         rb"\.\.\." + _END,
         rb"assert[ \t(\\\r\n]*(?:False\b|0\b(?!\s*[<=>])|None\b|not\s*\(?(?:True\b|[0-9])|\"\"|'')",
         rb"except\s*:" + _SILENT,
@@ -62,12 +62,18 @@ _SUSPECTS = tuple(
         rb"def [^\n]*:[ \t]*\(?" + _STRING,
     )
 )
-# A string that stands alone, and then nothing of the same depth.
+# `pass` on its line, or a string after which nothing of the same depth comes.
 _LONELY = re.compile(
-    rb"\n([ \t]+)\(?"
+    rb"\n([ \t]+)(?:pass"
+    + _END
+    + rb"|\(?"
     + _STRING
-    + rb"\)?[ \t;]*(?:#[^\n]*)?(?:\r?\n[ \t]*(?:#[^\n]*)?)*(?:\Z|\r?\n(?!\1[^ \t\r\n#]))"
+    + rb"\)?[ \t;]*(?:#[^\n]*)?(?:\r?\n[ \t]*(?:#[^\n]*)?(?=[\r\n]|\Z))*+(?:\Z|\r?\n(?!\1[^ \t\r\n#])))"
 )
+_LIGHT_HEAD = re.compile(
+    rb"(?:class|(?:async )?(?:for|with)|while (?!True\b|[0-9]))\b|except (?!.*\b(?:Base)?Exception\b)"
+)
+_DECLARED = re.compile(rb"@[\w.]*\b(?:group|overload|abstractmethod)(?:\([^()]*\))?")
 _EXEMPT_BASES = frozenset(("ABC", "ABCMeta", "Protocol"))
 # These declare: the docstring of a command group is its help.
 _EXEMPT_DECORATORS = frozenset(("abstractmethod", "group", "overload"))
@@ -82,7 +88,7 @@ def is_suspect(source: bytes) -> bool:
     return (
         any(word in source for word in WORDS)
         or any(one.search(source) for one in _SUSPECTS)
-        or any(_opens_function(source, match.start()) for match in _LONELY.finditer(source))
+        or any(_may_lack_work(source, match) for match in _LONELY.finditer(source))
     )
 
 
@@ -97,15 +103,33 @@ def read_python(source: bytes) -> list[tuple[int, str]]:
     return sorted(found)
 
 
-def _opens_function(source: bytes, end: int) -> bool:
-    """Whether the last line of code that ends here may open a body that is no class's."""
+def _may_lack_work(source: bytes, lonely: re.Match[bytes]) -> bool:
+    """Whether the last line of code above may open a body that must hold more than a word.
+
+    A head that stands whole on its line is believed; any other may be anything.
+    """
+    head, start = _line_of_code(source, lonely.start())
+    if (
+        not head.endswith(b":") and b"#" not in head
+    ):  # A docstring may stand between the head and a `pass`, and nothing else.
+        return lonely.group().strip().startswith(b"pass")
+    if head.count(b"(") != head.count(b")") or b'"' in head or b"'" in head:
+        return True
+    if head.startswith(b"def "):
+        above, _ = _line_of_code(source, start)
+        return _DECLARED.fullmatch(above) is None
+    return _LIGHT_HEAD.match(head) is None
+
+
+def _line_of_code(source: bytes, end: int) -> tuple[bytes, int]:
+    """(the last line above that is more than a comment, where the line before it ends)."""
     while end > 0:
         start = source.rfind(b"\n", 0, end) + 1
         line = source[start:end].strip()
         if line and not line.startswith(b"#"):
-            return b":" in line and not line.startswith(b"class ")
+            return line, start - 1
         end = start - 1
-    return False
+    return b"", 0
 
 
 def _words(source: bytes) -> Iterator[tuple[int, str]]:
