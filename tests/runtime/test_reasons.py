@@ -33,6 +33,7 @@ plan. cycle unknown-need cross-lane
 cache. first-time code manifest settings input upstream seed policy library model contract tampered
  failed-before key-error bypass
 engine. lost lock-differs
+scan. found expired unmatched
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,7 +33,7 @@ class PluginLockReason(SterlingError):
 
 @click.group("plugins")
 def command() -> None:
-    """List, check and lock plugins."""
+    """List, check, lock and begin plugins."""
 
 
 @command.command("list")
@@ -105,6 +106,7 @@ def lock(reason: str, accepted: tuple[str, ...], *, face: Face) -> None:
     raw = path.read_bytes() if path.is_file() else b""
     before, after = _lock_before(raw), make_lock(scan.manifests)
     changes = compare_locks(before, after)
+    face.say(_changed([change for change in changes if change.what in ("lane", "permission")], none=""))
     refuse_widening(before, after, accepted)
     address = address_of(lock_bytes(after))
     entry = -1
@@ -132,6 +134,28 @@ def lock(reason: str, accepted: tuple[str, ...], *, face: Face) -> None:
     done = f"locked {len(scan.manifests)} plugins {address}, entry {entry}"
     text = f"{_changed(changes)}\n\n{done}" if entry >= 0 else f"{path.name} says this already: {address}"
     face.present(result, contract="plugins.lock@1.0", text=text)
+
+
+@command.command("new")
+@click.argument("plugin", metavar="ID")
+@click.option(
+    "--lane", type=click.Choice(["decision", "explanation"]), default="explanation", show_default=True
+)
+@click.option("--pack", default="insight", show_default=True, help="The pack that will run it.")
+@click.option("--out", type=click.Path(path_type=Path), default=".", show_default=True, help="A folder.")
+@faces.options
+def new(plugin: str, lane: str, pack: str, out: Path, *, face: Face) -> None:
+    """Begin a plugin: a manifest, code that works, and its test. Nothing is written over."""
+    from sterling.runtime.plugin_skeleton import write_skeleton
+
+    files = [str(path) for path in write_skeleton(plugin, lane=lane, pack=pack, folder=out)]
+    lines = [
+        *(plain.text(name) for name in files),
+        f"next: `python -m pytest {plain.text(files[-1])}`, then move manifest and code below "
+        f"packs/{plain.text(pack)}/plugins and run `sterling plugins lock --reason TEXT`",
+    ]
+    result = {"plugin": plugin, "lane": lane, "files": files}
+    face.present(result, contract="plugins.new@1.0", text="\n".join(lines))
 
 
 def _home(face: Face) -> Home:
@@ -193,9 +217,9 @@ def _refused(refusals: list[PluginRefused]) -> str:
     return "\n".join(lines)
 
 
-def _changed(changes: list[Change]) -> str:
+def _changed(changes: list[Change], *, none: str = "only the form of the lock changed") -> str:
     lines = []
     for change in changes:
         before, after = plain.text(change.before, width=80), plain.text(change.after, width=80)
         lines.append(f"{change.plugin}  {change.what}  {before or 'nothing'} -> {after or 'nothing'}")
-    return "\n".join(lines) or "only the form of the lock changed"
+    return "\n".join(lines) or none

@@ -147,9 +147,16 @@ COMMANDS: tuple[Row, ...] = (
     Row(
         "plugins",
         "plugins",
-        "List, check and lock plugins.",
-        ("plugins.list", "plugins.check", "plugins.lock"),
+        "List, check, lock and begin plugins.",
+        ("plugins.list", "plugins.check", "plugins.lock", "plugins.new"),
         "sterling plugins list",
+    ),
+    Row(
+        "scan",
+        "scan",
+        "Find unfinished work in what git tracks.",
+        ("scan.unfinished",),
+        "sterling scan unfinished",
     ),
     Row(
         "contracts",

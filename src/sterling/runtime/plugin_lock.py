@@ -52,6 +52,7 @@ __all__ = [
     "make_lock",
     "mend_contracts",
     "read_lock",
+    "refuse_imports",
     "refuse_widening",
     "scan_plugins",
     "write_lock",
@@ -103,7 +104,7 @@ def scan_plugins(packs: Sequence[str] | None = None, *, root: Path | None = None
             try:
                 manifest = load_manifest(path, pack, folder)
                 _refuse_duplicate(manifest, seen)
-                _refuse_imports(manifest)
+                refuse_imports(manifest)
             except PluginRefused as refusal:
                 refusals.append(refusal)
                 continue
@@ -222,6 +223,30 @@ def refuse_widening(before: Mapping[str, Any], after: Mapping[str, Any], accepte
             )
 
 
+def refuse_imports(manifest: Manifest) -> None:
+    """Refuse code that imports more than the plugin API and the libraries its manifest needs.
+
+    Raises:
+        PluginManifestInvalid, PluginUndeclaredImport, PluginLibraryUndeclared: which of them it is.
+    """
+    try:
+        third_party, own = scan_imports(manifest.code_path.read_bytes())
+    except (SyntaxError, ValueError) as problem:
+        raise PluginManifestInvalid(manifest.name, f"expected Python code, found {problem}") from problem
+    foreign = sorted(own - {_API_MODULE})
+    if foreign:
+        raise PluginUndeclaredImport(
+            manifest.name, f"expected only {_API_MODULE}, found {', '.join(foreign)}"
+        )
+    needed = {_normal(name) for name in manifest.needs.libraries}
+    for module in sorted(third_party):
+        if not needed & ({_normal(name) for name in _distributions().get(module, ())} | {_normal(module)}):
+            raise PluginLibraryUndeclared(
+                manifest.name,
+                f"expected needs.libraries to name the library of {module}, found {sorted(needed)}",
+            )
+
+
 def _lock_row(manifest: Manifest, base: Path) -> dict[str, Any]:
     contracts = load_contracts()
     third_party, _ = scan_imports(manifest.code_path.read_bytes())
@@ -317,25 +342,6 @@ def _from_name(node: ast.ImportFrom, name: str) -> str:
         return "." * node.level + (node.module or "") + f".{name}"
     module = node.module or ""
     return f"{module}.{name}" if module == "sterling.runtime" or module == "sterling" else module
-
-
-def _refuse_imports(manifest: Manifest) -> None:
-    try:
-        third_party, own = scan_imports(manifest.code_path.read_bytes())
-    except (SyntaxError, ValueError) as problem:
-        raise PluginManifestInvalid(manifest.name, f"expected Python code, found {problem}") from problem
-    foreign = sorted(own - {_API_MODULE})
-    if foreign:
-        raise PluginUndeclaredImport(
-            manifest.name, f"expected only {_API_MODULE}, found {', '.join(foreign)}"
-        )
-    needed = {_normal(name) for name in manifest.needs.libraries}
-    for module in sorted(third_party):
-        if not needed & ({_normal(name) for name in _distributions().get(module, ())} | {_normal(module)}):
-            raise PluginLibraryUndeclared(
-                manifest.name,
-                f"expected needs.libraries to name the library of {module}, found {sorted(needed)}",
-            )
 
 
 @cache

@@ -111,6 +111,9 @@ class Reason(StrEnum):
     CACHE_BYPASS = "cache.bypass"
     ENGINE_LOST = "engine.lost"
     ENGINE_LOCK_DIFFERS = "engine.lock-differs"
+    SCAN_FOUND = "scan.found"
+    SCAN_EXPIRED = "scan.expired"
+    SCAN_UNMATCHED = "scan.unmatched"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ _RUN = "See the step and its evidence: `sterling run show RUN`."
 _AGAIN = "Finished steps are kept. Start the run again, then `sterling run list`."
 _LIMITS = "Give the step less to do or raise the limit in its manifest: `sterling plugins list`."
 _PLUGIN = "See what was refused and why: `sterling plugins check`."
+_SCAN = "Finish the work or mend the row, then look again: `sterling scan unfinished`."
 _PLAN = "See the steps and what each of them needs: `sterling plugins list`."
 _STATUS = "See what runs, what waits and why: `sterling status`."
 _REUSE = "See the whole answer: `sterling run explain STEP`."
@@ -275,6 +279,9 @@ REASONS: dict[Reason, Meaning] = {
     ),
     Reason.ENGINE_LOST: Meaning("The engine that ran the steps went away.", _AGAIN),
     Reason.ENGINE_LOCK_DIFFERS: Meaning("A worker has other plugins than this machine.", _PLUGIN),
+    Reason.SCAN_FOUND: Meaning("A tracked file holds unfinished work that no row excuses.", _SCAN),
+    Reason.SCAN_EXPIRED: Meaning("A row of unfinished.toml is past its last day.", _SCAN),
+    Reason.SCAN_UNMATCHED: Meaning("A row of unfinished.toml is incomplete or excuses nothing.", _SCAN),
 }
 
 

@@ -25,7 +25,7 @@ from sterling.runtime import plugin_api
 from sterling.runtime.frames import FrameBuffer, FrameTooLarge, read_frame, send_frame
 from sterling.runtime.plugin_api import Na, Ok, Outcome, Wiring
 
-__all__ = ["work"]
+__all__ = ["answer", "work"]
 
 _PROGRESS_EVERY_S = 0.05
 _MESSAGE_MAX = 1500
@@ -46,8 +46,7 @@ def work(channel: socket.socket) -> None:
         return
     try:
         plugin_api.wire(_wiring(channel, Path(task["out_dir"])))
-        outcome = _call(task)
-        words = {"type": "result", "result": _document(outcome)}
+        words = {"type": "result", "result": answer(task)}
         try:
             send_frame(channel, words)
         except FrameTooLarge as problem:
@@ -68,6 +67,11 @@ def work(channel: socket.socket) -> None:
         send_frame(channel, {"type": kind, "message": _words(problem, task["code_path"])})
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+
+
+def answer(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Check, load and call the plugin of a task; what it returned, as a document. Raises what it raises."""
+    return _document(_call(task))
 
 
 def _wiring(channel: socket.socket, out_dir: Path) -> Wiring:
