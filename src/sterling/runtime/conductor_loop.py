@@ -156,7 +156,7 @@ class _Conductor:
             self._carry_out_own(verdict)
 
     def _hold(self) -> Lease | None:
-        """The lease, taken again when it was lost, as by a sleep of the machine; None while another has it."""
+        """The lease, taken again when it was lost, as by a sleep of the machine; None while held."""
         heartbeat = self._heartbeat
         if heartbeat is not None:
             if not heartbeat.is_lost and self._now_us < heartbeat.lease.expires_us:

@@ -29,6 +29,7 @@ from sterling.runtime.governor_settings import GovernorSettings, SettingRefused
 from sterling.runtime.left_open import close_left_open
 from sterling.runtime.runs import recover_runs
 from sterling.runtime.safe_mode import PROCESS_SUBJECT
+from sterling.runtime.window_store import read_window
 
 __all__ = ["ConductorNotStarted", "Down", "bring_down", "fence_of", "start_detached", "unit_text"]
 
@@ -158,7 +159,8 @@ def _close_what_stands_open(
     closed = [("run", run) for run in recover_runs(home)]
     row = home.leases.read(CONDUCTOR_LEASE)
     is_held = row is not None and row.is_live(home.clock.boot_us(), home.clock.boot_id())
-    if not is_held:
+    is_left = row is not None and bool(row.holder) and not is_held
+    if is_left or (not is_held and read_window(home.ledger, _limits(home), home.clock)[0].leases):
         lease = home.leases.acquire(CONDUCTOR_LEASE)
         keys = close_left_open(home, jobs, _limits(home), lease)[2]
         closed += [("dispatch", key) for key in keys]
