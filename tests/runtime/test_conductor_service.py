@@ -7,9 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from mutants import run_mutants
 
 from sterling.kernel.batch import Actor, Batch
 from sterling.kernel.clock import SystemClock
@@ -17,7 +19,7 @@ from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.liveness import ProcessName, is_alive, started_ticks
 from sterling.kernel.locks import Role
 from sterling.kernel.shipped import package_root
-from sterling.runtime import budgets
+from sterling.runtime import budgets, conductor_process
 from sterling.runtime.asked_passes import PassRefused, carry_out_pass
 from sterling.runtime.conductor_process import (
     Standing,
@@ -34,9 +36,9 @@ from sterling.runtime.process_tree import descendants
 from sterling.runtime.safe_mode import enter_after_crashes, is_safe_mode, leave_safe_mode
 from sterling.runtime.watchdog import STALL_US, WatchState
 from sterling.runtime.window_store import read_window
-from tests.runtime.test_conductor import DEAF, OK
 
 BOOT = SystemClock().boot_id()
+OK = "def run():\n    return Ok(metrics={'n': 1})\n"
 PATIENCE_S = 60
 
 SERVE = """
@@ -47,7 +49,8 @@ from sterling.runtime import conductor_loop
 from sterling.runtime.conductor_loop import serve
 from sterling.runtime.interrupts import terminate_as_interrupt
 from sterling.testing.fleet import Fleet
-from tests.runtime.test_conductor import BUSY, IDLE, Sense, Toys
+sys.path.insert(0, sys.argv[5])
+from test_conductor import BUSY, IDLE, Sense, Toys
 path, code, senses = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 source = Toys(Fleet(path.parent / "fleet", "recall"), {"one": code})
 exec(sys.argv[4])
@@ -81,12 +84,11 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def serve(path: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     children: list[subprocess.Popen[bytes]] = []
-    root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{package_root().parent}:{root}"}
+    environment = {**os.environ, "PYTHONPATH": str(package_root().parent)}
 
     def serve(code: str = OK, *, senses: str = "idle", before: str = "") -> subprocess.Popen[bytes]:
         with (tmp_path / "log").open("ab") as log:
-            words = [sys.executable, "-c", SERVE, str(path), code, senses, before]
+            words = [sys.executable, "-c", SERVE, str(path), code, senses, before, str(Path(__file__).parent)]
             child = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
         children.append(child)
         return child
@@ -143,7 +145,6 @@ def nobody(below: list[ProcessName]) -> bool:
     return not any(is_alive(process, BOOT) for process in below)
 
 
-@pytest.mark.slow
 def test_of_two_starts_at_once_one_is_up_and_both_name_it(path: Path) -> None:
     words = [sys.executable, "-m", "sterling", "up", "--json", "--home", str(path)]
     starts = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -157,7 +158,6 @@ def test_of_two_starts_at_once_one_is_up_and_both_name_it(path: Path) -> None:
     assert who_is_up(path, BOOT) is None
 
 
-@pytest.mark.slow
 def test_a_killed_conductor_leaves_no_process_and_the_next_one_closes_what_it_left(
     path: Path, tmp_path: Path, serve: Any
 ) -> None:
@@ -177,7 +177,6 @@ def test_a_killed_conductor_leaves_no_process_and_the_next_one_closes_what_it_le
     assert holders == ["conductor"]
 
 
-@pytest.mark.slow
 def test_sigterm_closes_the_job_under_way_and_gives_everything_back(
     path: Path, tmp_path: Path, serve: Any
 ) -> None:
@@ -197,7 +196,6 @@ def test_sigterm_closes_the_job_under_way_and_gives_everything_back(
         assert home.anchors.latest_size() == home.ledger.size()
 
 
-@pytest.mark.slow
 def test_a_conductor_that_does_not_listen_is_ended_with_its_tree_and_closed(
     path: Path, tmp_path: Path, serve: Any
 ) -> None:
@@ -216,7 +214,6 @@ def test_a_conductor_that_does_not_listen_is_ended_with_its_tree_and_closed(
         assert not enter_after_crashes(home)
 
 
-@pytest.mark.slow
 def test_a_stopped_conductor_is_seen_as_stalled_and_goes_on_under_a_new_lease(path: Path, serve: Any) -> None:
     child = serve(senses="busy", before="conductor_loop._LEASE_S = 1")
     standing = up(path, child)
@@ -238,7 +235,6 @@ def test_a_stopped_conductor_is_seen_as_stalled_and_goes_on_under_a_new_lease(pa
     assert child.wait() == 0
 
 
-@pytest.mark.slow
 def test_a_forced_pass_is_carried_out_by_the_conductor_that_is_up(path: Path, serve: Any) -> None:
     child = serve(OK, senses="busy")
     up(path, child)
@@ -256,7 +252,6 @@ def test_a_forced_pass_is_carried_out_by_the_conductor_that_is_up(path: Path, se
     assert refused_before == []
 
 
-@pytest.mark.slow
 def test_a_pass_that_nobody_waits_for_any_more_is_not_carried_out(path: Path, serve: Any) -> None:
     up(path, serve(OK, senses="busy"))
 
@@ -271,7 +266,23 @@ def test_a_pass_that_nobody_waits_for_any_more_is_not_carried_out(path: Path, se
     assert all(not one["forced"] for one in payloads(path, "runtime.pass"))
 
 
-@pytest.mark.slow
+def test_killing_the_command_that_asked_ends_the_intent_and_stops_its_job(
+    path: Path, tmp_path: Path, serve: Any
+) -> None:
+    begun = tmp_path / "started"
+    up(path, serve(STUBBORN.format(started=str(begun)), senses="busy"))
+    asks = [sys.executable, "-m", "sterling", "drain", "--force", "--home", str(path)]
+    asking = subprocess.Popen(asks, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(begun.exists)
+
+    asking.kill()
+    asking.wait()
+    until(lambda: payloads(path, "conductor.answered"))
+
+    ends = [(one["origin"], one["end"], one["reason"]) for one in payloads(path, "runtime.dispatch")]
+    assert ("forced", "yielded", "mode.user-active") in ends
+
+
 def test_settings_that_are_wrong_are_refused_to_who_asked_and_the_conductor_goes_on(
     path: Path, serve: Any
 ) -> None:
@@ -309,7 +320,6 @@ def test_errors_in_ticks_are_entries_and_five_in_a_row_are_an_error_until_a_tick
     assert {one["code"] for one in failed} == {"ZeroDivisionError"}
 
 
-@pytest.mark.slow
 def test_a_waiting_job_on_a_busy_machine_is_told_once_and_not_every_pass(path: Path, serve: Any) -> None:
     up(path, serve(OK, senses="busy", before="conductor_loop.PASS_US = 0"))
 
@@ -351,7 +361,6 @@ def test_three_crashes_mean_safe_mode_until_a_person_says_why_not(path: Path) ->
     assert states == ["entered", "left"]
 
 
-@pytest.mark.slow
 def test_in_safe_mode_nothing_heavy_runs_not_even_when_asked_and_leaving_it_needs_no_restart(
     path: Path, serve: Any
 ) -> None:
@@ -446,5 +455,57 @@ def test_only_marked_processes_of_dead_owners_of_this_home_are_orphans(path: Pat
             child.wait()
 
 
-def test_the_deaf_job_of_the_other_tests_is_deaf() -> None:
-    assert "should_stop" not in DEAF + STUBBORN
+PROCESS_MUTANTS: tuple[tuple[str, str, str], ...] = (
+    ("the role is not looked at", "if not _is_role_held(home) or not is_alive", "if not is_alive"),
+    ("the name is not looked at", "or not is_alive(standing.process, boot_id):", "or False:"),
+    ("whoever has the pid is signalled", "if not is_alive(standing.process, boot_id):  #", "if False:  #"),
+    ("other homes' workers are orphans", "or words[0] != home_id", "or False"),
+    ("owned workers are orphans", "return not is_alive(ProcessName(int", "return True or (ProcessName(int"),
+)
+
+
+def test_each_broken_look_at_a_process_is_noticed(path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    with open_home(path, read_only=True) as home:
+        home_id = home.id
+    me = f"{os.getpid()}/{started_ticks(os.getpid())}/{BOOT}"
+
+    def an_own_process_without_the_role(module: ModuleType) -> None:
+        write_standing(path, standing_of(sleeper))
+        assert module.who_is_up(path, BOOT) is None
+
+    def a_recycled_pid(module: ModuleType) -> None:
+        role = Role(path / "run", "conductor")
+        role.take()
+        try:
+            write_standing(path, standing_of(sleeper, ticks=-1))
+            assert module.who_is_up(path, BOOT) is None
+        finally:
+            role.release()
+
+    def a_recycled_pid_that_is_to_end(module: ModuleType) -> None:
+        child = subprocess.Popen(["sleep", "600"])
+        try:
+            assert module.end_conductor(standing_of(child, ticks=-1), BOOT, deadline_ms=0) == ([], True)
+        finally:
+            child.kill()
+            child.wait()
+
+    def marks_that_protect(module: ModuleType) -> None:
+        for mark in (f"{home_id}/{me}", f"home-other/{os.getpid()}/1/{BOOT}"):
+            child = subprocess.Popen(["sleep", "600"], env={OWNER_VARIABLE: mark})
+            try:
+                until(Path(f"/proc/{child.pid}/environ").read_bytes)
+                assert module.end_orphans(home_id, BOOT) == []
+            finally:
+                child.kill()
+                child.wait()
+
+    scenarios = (
+        an_own_process_without_the_role,
+        a_recycled_pid,
+        a_recycled_pid_that_is_to_end,
+        marks_that_protect,
+    )
+    found = run_mutants(Path(conductor_process.__file__), PROCESS_MUTANTS, scenarios)
+
+    assert len(found) == len(PROCESS_MUTANTS)

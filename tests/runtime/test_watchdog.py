@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from mutants import Mutant, run_mutants
 
 from sterling.runtime import watchdog
 from sterling.runtime.watchdog import (
@@ -21,7 +22,6 @@ from sterling.runtime.watchdog import (
     watch,
     worth_telling,
 )
-from tests.kernel.mutants import Mutant, run_mutants
 
 MOVED = Progress(started_us=0, progress_us=1_000)
 

@@ -79,8 +79,12 @@ def start_detached(home: Path, settings: Sequence[str], clock: Clock | None = No
     while True:
         ended = child.poll() is not None
         standing = who_is_up(home, ticking.boot_id())
-        if standing is not None and (standing.pid != child.pid or fence_of(home, standing) is not None):
-            return standing, standing.pid == child.pid
+        if standing is not None and standing.pid != child.pid:
+            child.terminate()  # Else it would come up in the moment in which the other one goes.
+            child.wait()
+            return standing, False
+        if standing is not None and fence_of(home, standing) is not None:
+            return standing, True
         if ended or time.monotonic() > until:
             break
         time.sleep(_LOOK_S)
