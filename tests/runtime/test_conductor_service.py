@@ -48,11 +48,13 @@ from sterling.kernel.home import open_home
 from sterling.runtime import conductor_loop
 from sterling.runtime.conductor_loop import serve
 from sterling.runtime.interrupts import terminate_as_interrupt
-from sterling.testing.fleet import Fleet
+from sterling.testing.fleet import MANIFEST, Fleet
 sys.path.insert(0, sys.argv[5])
 from test_conductor import BUSY, IDLE, Sense, Toys
 path, code, senses = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 source = Toys(Fleet(path.parent / "fleet", "recall"), {"one": code})
+add, limits = source.fleet.add, {**MANIFEST["limits"], "processes": 8, "wall_ms": 300_000}
+source.fleet.add = lambda *given: add(*given, limits=limits)
 exec(sys.argv[4])
 with open_home(path) as home:
     serve(home, [source], say=lambda words: print(words, flush=True),
