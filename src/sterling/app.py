@@ -233,6 +233,7 @@ def status_facts(home: Home) -> StatusFacts:
         dead_effects=[row.id for row in home.outbox.effects() if row.state == "dead"],
         room=home.room().value,
         spooled=0 if home.spool is None else len(home.spool.waiting()),
+        conductor_trouble=_conductor_trouble(home),
     )
 
 
@@ -342,6 +343,19 @@ def _waiting(home: Home, mode: str, reason: str, sentence: str) -> list[WaitingF
             cure = _CURES.get(reason, "sterling drain --force") if held else "sterling drain"
             found.append(WaitingFact(source.kind, count, "mode" if held else "queued", because, cure))
     return found
+
+
+def _conductor_trouble(home: Home) -> list[str]:
+    """What is wrong with the conductor: safe mode, or the watchdog's word."""
+    from sterling.runtime.conductor_process import watch_standing, who_is_up
+    from sterling.runtime.safe_mode import is_safe_mode
+
+    trouble = ["safe-mode"] if is_safe_mode(home) else []
+    standing = who_is_up(home.path, home.clock.boot_id())
+    if standing is not None:
+        state = str(watch_standing(standing, home.clock.boot_us()))
+        trouble += [state] if state in ("stalled", "error") else []
+    return trouble
 
 
 def _open_tasks(home: Home) -> list[str]:

@@ -24,20 +24,26 @@ _SHOWN = {"completed": "ok", "failed": "failed", "not_admitted": "waiting"}
 @click.option("--limit", type=click.IntRange(min=1), help="Try at most so many jobs.")
 @faces.options
 def command(force: bool, limit: int | None, *, face: Face) -> None:
-    """Run waiting work once.
+    """Run waiting work once. Where a conductor is up, it does it, and this waits for it.
 
     Exit 0 if nothing admissible is left, 1 if a job failed, 4 if work is left
     that was not admitted; each job says why.
     """
     from sterling.app import job_sources
-    from sterling.runtime.conductor import run_once
+    from sterling.runtime.asked_passes import carry_out_pass
 
     with face.open_home() as home:
         sources = job_sources(home)
         waiting = sum(len(source.due(home, _COUNTED)) for source in sources)
         with face.progress(min(waiting, limit or waiting), "drain") as progress:
-            report = run_once(
-                home, sources, force=force, limit=limit, on_dispatch=lambda dispatch: progress.advance()
+            report = carry_out_pass(
+                home,
+                sources,
+                force=force,
+                limit=limit,
+                overrides=face.settings,
+                on_dispatch=lambda dispatch: progress.advance(),
+                say=face.say,
             )
     face.present(_document(report), contract="drain.result@1.0", text=_told(report), exit=report.exit_status)
 

@@ -117,6 +117,20 @@ COMMANDS: tuple[Row, ...] = (
         "sterling drain --force",
     ),
     Row(
+        "up",
+        "up",
+        "Start the conductor, which drains when idle.",
+        ("conductor.result",),
+        "sterling up",
+    ),
+    Row(
+        "down",
+        "down",
+        "End the conductor and all that it runs.",
+        ("conductor.result",),
+        "sterling down",
+    ),
+    Row(
         "analyze",
         "analyze",
         "What a table really says, every figure re-executable.",

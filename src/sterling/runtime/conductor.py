@@ -18,27 +18,42 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sterling.kernel.batch import Batch
+from sterling.kernel.batch import Batch, FenceHolds
 from sterling.kernel.config_watch import ConfigWatch
 from sterling.kernel.home import Home
 from sterling.kernel.ids import random_id
+from sterling.kernel.leases import Lease
 from sterling.runtime import budgets
-from sterling.runtime.budgets import Position, Window
+from sterling.runtime.conductor_process import owner_mark
 from sterling.runtime.dispatches import DISPATCH_ENDS, Dispatch, Job, JobEnd, JobSource
 from sterling.runtime.engine_local import LocalEngine
 from sterling.runtime.explain import observe
 from sterling.runtime.governor_settings import GovernorSettings, SettingRefused
 from sterling.runtime.interrupts import terminate_as_interrupt
+from sterling.runtime.left_open import close_left_open
 from sterling.runtime.modes import MODE_TABLE_VERSION
 from sterling.runtime.scheduler import Pass, PassTerms
 from sterling.runtime.signal_sources import default_sources
-from sterling.runtime.signals import Signal, Source, sample
-from sterling.runtime.window_store import position_now, read_window, write_window
+from sterling.runtime.signals import Signal, Signals, Source, sample
+from sterling.runtime.window_store import write_window
 
-__all__ = ["CONDUCTOR_LEASE", "Dispatch", "Job", "JobEnd", "JobSource", "PassReport", "run_once"]
+__all__ = [
+    "CONDUCTOR_LEASE",
+    "PASS_SUBJECT",
+    "Dispatch",
+    "Job",
+    "JobEnd",
+    "JobSource",
+    "PassReport",
+    "first_look",
+    "live_settings",
+    "run_once",
+]
 
 CONDUCTOR_LEASE = "conductor"
 PASS_SUBJECT = "runtime.pass"
+_FOUND_AT_ONCE = 256
+_FOUND_BETWEEN = 16  # How many jobs a pass that gives way takes on before it looks whether it must.
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,53 +88,75 @@ def run_once(
     sources: Sequence[Source] | None = None,
     pause: Callable[[float], None] = time.sleep,
     on_dispatch: Callable[[Dispatch], None] | None = None,
+    lease: Lease | None = None,
+    intent: Callable[[], bool] | None = None,
+    on_look: Callable[[], None] | None = None,
+    overrides: Sequence[str] = (),
+    gives_way: Callable[[], bool] | None = None,
 ) -> PassReport:
     """One pass over the due work of these job sources. `sources` are where signals come from.
 
-    `on_dispatch` is told of each job as it ends, or is not admitted.
+    `on_dispatch` is told of each job as it ends, or is not admitted. A `lease`
+    that the caller holds is used and kept; else the pass takes one and gives it
+    back. `intent` says at each look whether the person of a forced pass still
+    waits, `gives_way` whether something else does, and `overrides` are settings
+    for this pass alone.
 
     Raises:
         SterlingError: lease.held when another conductor works on this home;
             config.* and governor.setting-refused for settings.
     """
-    settings_now = _live_settings(home)
+    settings_now = live_settings(home, overrides)
     settings = settings_now()
-    limits = budgets.limits_of(settings)
     asked = default_sources(settings) if sources is None else list(sources)
-    _first_look(asked, home, settings, pause)
-    pass_id = random_id("pass")
+    first_look(asked, home, settings, pause)
+
+    def look() -> Signals:
+        if on_look is not None:
+            on_look()
+        return sample(asked, home.clock, settings, query_intent=force and (intent is None or intent()))
+
     terms = PassTerms(
-        id=pass_id,
+        id=random_id("pass"),
         is_forced=force,
         settings=settings,
-        look=lambda: sample(asked, home.clock, settings, query_intent=force),
+        look=look,
         limit=limit,
         on_dispatch=on_dispatch,
         settings_now=settings_now,
+        found_at_once=_FOUND_AT_ONCE if gives_way is None else _FOUND_BETWEEN,
+        gives_way=gives_way,
     )
-    lease = home.leases.acquire(CONDUCTOR_LEASE)
+    if lease is not None:
+        return _carry_out(home, jobs, terms, lease)
+    own = home.leases.acquire(CONDUCTOR_LEASE)
     try:
-        window, position = _open_window(home, limits)
-        with terminate_as_interrupt(), LocalEngine(settings.workers) as engine:
-            one = Pass(home, jobs, terms, engine, lease, window, position, _finish_tags(home))
-            one.carry_out()
-        report = _report(one, terms)
-        _write_report(home, one, report)
+        return _carry_out(home, jobs, terms, own)
     finally:
         held = home.leases.read(CONDUCTOR_LEASE)
-        if held is not None and held.holder == lease.holder:
-            home.leases.release(lease)
+        if held is not None and held.holder == own.holder:
+            home.leases.release(own)
+
+
+def _carry_out(home: Home, jobs: Sequence[JobSource], terms: PassTerms, lease: Lease) -> PassReport:
+    limits = budgets.limits_of(terms.settings)
+    window, position, _ = close_left_open(home, jobs, limits, lease)
+    with terminate_as_interrupt(), LocalEngine(terms.settings.workers, owner=owner_mark(home)) as engine:
+        one = Pass(home, jobs, terms, engine, lease, window, position, _finish_tags(home))
+        one.carry_out()
+    report = _report(one, terms)
+    _write_report(home, one, report, lease)
     return report
 
 
-def _live_settings(home: Home) -> Callable[[], GovernorSettings]:
+def live_settings(home: Home, overrides: Sequence[str] = ()) -> Callable[[], GovernorSettings]:
     """The settings as the file says them at each call; a bad file keeps the last and admits nothing."""
     watch = ConfigWatch(home)
-    good = GovernorSettings.from_config(home.config)
+    good = GovernorSettings.from_config(home.config.with_overrides(overrides))
 
     def now() -> GovernorSettings:
         nonlocal good
-        config = watch.look()
+        config = watch.look().with_overrides(overrides)
         try:
             good = GovernorSettings.from_config(config)
         except SettingRefused:
@@ -129,25 +166,12 @@ def _live_settings(home: Home) -> Callable[[], GovernorSettings]:
     return now
 
 
-def _first_look(
+def first_look(
     sources: Sequence[Source], home: Home, settings: GovernorSettings, pause: Callable[[float], None]
 ) -> None:
     """Ask the sources until they can be believed: processor use needs a second between two looks."""
     if sample(sources, home.clock, settings).doubts(Signal.CPU_OTHER_BP):
         observe(sources, home.clock, settings, pause)
-
-
-def _open_window(home: Home, limits: budgets.Limits) -> tuple[Window, Position]:
-    """The window to go on with. Leases that a dead conductor left open are charged and closed."""
-    window, position = read_window(home.ledger, limits, home.clock)
-    position = position_now(position, home.clock)
-    if not window.leases:
-        return window, position
-    recovered, _ = budgets.recover(window, limits, position.position_us)
-    batch = Batch()
-    write_window(batch, recovered, limits, position)
-    home.ledger.commit(batch)
-    return recovered, position
 
 
 def _finish_tags(home: Home) -> dict[str, int]:
@@ -172,8 +196,9 @@ def _report(one: Pass, terms: PassTerms) -> PassReport:
     )
 
 
-def _write_report(home: Home, one: Pass, report: PassReport) -> None:
+def _write_report(home: Home, one: Pass, report: PassReport, lease: Lease) -> None:
     batch = Batch()
+    batch.require(FenceHolds(lease.name, lease.token))
     payload = {
         "counts": report.counts,
         "flows": one.finish,

@@ -20,11 +20,16 @@ _UNTRUSTED = "An untrusted plugin runs only in a sandbox, and there is none here
 
 
 class LocalEngine:
-    """At most `workers` tasks at a time. Use it as a context manager: leaving ends every process."""
+    """At most `workers` tasks at a time. Use it as a context manager: leaving ends every process.
 
-    def __init__(self, workers: int, *, preload: Mapping[str, Sequence[str]] | None = None) -> None:
+    `owner` is a mark that every process of it carries, to be found by when all that watch it were killed.
+    """
+
+    def __init__(
+        self, workers: int, *, preload: Mapping[str, Sequence[str]] | None = None, owner: str = ""
+    ) -> None:
         assert workers > 0, "an engine needs a worker"
-        self._workers = workers
+        self._workers, self._owner = workers, owner
         self._preload = dict(preload or {})
         self._hosts: dict[str, FamilyHost] = {}
         self._running: dict[str, RunningTask] = {}
@@ -126,9 +131,8 @@ class LocalEngine:
             if host is None or fresh:
                 if host is not None:
                     host.close()
-                host = self._hosts[family] = FamilyHost(
-                    family, self._preload.get(family, task.plugin.imports)
-                )
+                modules = self._preload.get(family, task.plugin.imports)
+                host = self._hosts[family] = FamilyHost(family, modules, owner=self._owner)
             try:
                 return host.start(task)
             except EngineLost:

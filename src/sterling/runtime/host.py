@@ -25,7 +25,9 @@ from sterling.runtime.engine import HostRow, Task, TaskEnd
 from sterling.runtime.frames import FrameBuffer, FrameInvalid, frame_bytes
 from sterling.runtime.limits import BodyLimits
 
-__all__ = ["EngineLost", "FamilyHost", "RunningTask"]
+__all__ = ["OWNER_VARIABLE", "EngineLost", "FamilyHost", "RunningTask"]
+
+OWNER_VARIABLE = "STERLING_OWNER"
 
 STALL_MS = 60_000
 _LAUNCH = (
@@ -130,9 +132,12 @@ class RunningTask:
 
 
 class FamilyHost:
-    """The parent process of one family. `preload` names the modules it loads before it forks."""
+    """The parent process of one family. `preload` names the modules it loads before it forks.
 
-    def __init__(self, family: str, preload: Sequence[str] = ()) -> None:
+    `owner` stands in its environment as `OWNER_VARIABLE`, and so in that of everything it forks.
+    """
+
+    def __init__(self, family: str, preload: Sequence[str] = (), *, owner: str = "") -> None:
         self.family = family
         self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -152,7 +157,7 @@ class FamilyHost:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                env=_ENVIRONMENT,
+                env=_ENVIRONMENT | ({OWNER_VARIABLE: owner} if owner else {}),
             )
         self.row = HostRow(self._process.pid, started_ticks(self._process.pid) or 0, family)
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-__all__ = ["Arrived", "Terminated", "terminate_as_interrupt"]
+__all__ = ["Arrived", "Terminated", "terminate_as_interrupt", "uninterrupted"]
 
 
 @dataclass(slots=True)
@@ -53,3 +53,18 @@ def terminate_as_interrupt() -> Iterator[Arrived]:
         yield arrived
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """While this is open, Ctrl-C and SIGTERM are not heard: an orderly end is not ended half-way."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -16,6 +16,15 @@ RUNTIME_COUNTERS = (
         "jobs_by_outcome", "Dispatched jobs, by kind and end.", "runtime.dispatch", labels=("kind", "end")
     ),
     CounterRule("mode_changes", "Changes of the mode, by the mode entered.", "runtime.mode", labels=("to",)),
+    CounterRule(
+        "ticks_failed",
+        "Ticks of the conductor that raised, by code.",
+        "conductor.tick-failed",
+        labels=("code",),
+    ),
+    CounterRule(
+        "safe_modes", "Times safe mode was entered and left.", "conductor.safe-mode", labels=("state",)
+    ),
 )
 
 RUNTIME_SPANS = (

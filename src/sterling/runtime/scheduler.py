@@ -43,7 +43,7 @@ from sterling.runtime.window_store import position_now, write_window
 __all__ = ["Pass", "PassTerms"]
 
 MODE_SUBJECT = "runtime.mode"
-_FETCH = 256
+_TOGETHER = 256
 _ESTIMATE_FACTOR = 4  # A grant that is too short kills work; one too long only reserves for a moment.
 _TRANSIENT = (Reason.BUDGET_CONCURRENCY, Reason.MEMORY_TOKENS, Reason.GPU_SLOT)
 
@@ -53,6 +53,7 @@ class PassTerms:
     """What a pass is given. `look` reads live signals, `limit` bounds how many jobs are tried.
 
     `settings_now` reads the settings again with every look; the size of a window counts from the next pass.
+    At most `found_at_once` jobs are queued at a time; when they are done, the pass ends if it `gives_way`.
     """
 
     id: str
@@ -62,6 +63,8 @@ class PassTerms:
     limit: int | None = None
     on_dispatch: Callable[[Dispatch], None] | None = None
     settings_now: Callable[[], GovernorSettings] | None = None
+    found_at_once: int = 256
+    gives_way: Callable[[], bool] | None = None
 
 
 @dataclass(slots=True)
@@ -165,8 +168,10 @@ class Pass:
     def _fetch(self) -> bool:
         """Queue what is due and was not tried in this pass; whether there was any."""
         found = False
+        if self._seen and self._terms.gives_way is not None and self._terms.gives_way():
+            return False
         for source in self._sources:
-            for job in source.due(self._home, len(self._seen) + _FETCH):
+            for job in source.due(self._home, len(self._seen) + self._terms.found_at_once):
                 if job.key in self._seen or self._is_full():
                     continue
                 self._seen.add(job.key)
@@ -396,7 +401,7 @@ class Pass:
         if self._terms.on_dispatch is not None:
             self._terms.on_dispatch(dispatch)
         self._pending.append((dispatch, _subject(job)))
-        if not later or len(self._pending) >= _FETCH:
+        if not later or len(self._pending) >= _TOGETHER:
             self._flush(with_window=admission is not None)
 
     def _flush(self, *, with_window: bool = False) -> None:

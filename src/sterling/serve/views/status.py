@@ -68,6 +68,7 @@ class StatusFacts:
     dead_effects: Sequence[str] = ()
     room: str = "ok"
     spooled: int = 0
+    conductor_trouble: Sequence[str] = ()
 
 
 def status(facts: StatusFacts) -> dict[str, Json]:
@@ -91,6 +92,7 @@ def status(facts: StatusFacts) -> dict[str, Json]:
         ],
         "leases": [{"name": row.name, "holder": row.holder, "age_us": row.age_us} for row in facts.leases],
         "needs_you": [
+            *({"what": "conductor", "id": state, "pack": "runtime"} for state in facts.conductor_trouble),
             *({"what": "abandoned run", "id": run.id, "pack": run.pack} for run in stale),
             *({"what": "dead effect", "id": effect, "pack": "kernel"} for effect in facts.dead_effects),
             *_short_of_room(facts),
@@ -132,11 +134,15 @@ def _run(run: RunFact) -> dict[str, Json]:
 
 
 def _next(facts: StatusFacts, stale: Sequence[RunFact]) -> str:
-    """The published order: an unanchored log, abandoned runs, dead effects, waiting work, tasks, a job."""
+    """The published order: an unanchored log, abandoned runs, the conductor, effects, waiting work, tasks."""
     if facts.anchored_to is None:
         return "sterling ledger checkpoint"
     if stale:
         return "sterling drain"
+    if "safe-mode" in facts.conductor_trouble:
+        return "sterling up --leave-safe-mode --reason TEXT"
+    if facts.conductor_trouble:
+        return "sterling down"
     if facts.dead_effects:
         return f"sterling outbox show {facts.dead_effects[0]}"
     if facts.waiting:
