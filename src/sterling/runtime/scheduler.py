@@ -30,8 +30,7 @@ from sterling.runtime.dispatches import (
     fold_history,
     held_back,
 )
-from sterling.runtime.engine import TaskEnd
-from sterling.runtime.engine_local import LocalEngine
+from sterling.runtime.engine import Engine, TaskEnd
 from sterling.runtime.governor import Admission, JobRequest, Origin, StopKind, Weight
 from sterling.runtime.governor_settings import GovernorSettings
 from sterling.runtime.modes import Mode, ModeVerdict, choose_mode, mode_document
@@ -106,7 +105,7 @@ class Pass:
         home: Home,
         sources: Sequence[JobSource],
         terms: PassTerms,
-        engine: LocalEngine,
+        engine: Engine,
         lease: HomeLease,
         window: Window,
         position: Position,
