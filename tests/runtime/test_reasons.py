@@ -31,6 +31,7 @@ plugin. not-listed altered manifest-invalid lane-missing lane-role-conflict down
  undeclared-import
 plan. cycle unknown-need cross-lane
 engine. lost lock-differs
+gate. gating-regressed nothing-derived service-missing no-baseline
 """
 
 

@@ -14,6 +14,7 @@ from sterling.cli.face import Face
 if TYPE_CHECKING:
     from sterling.runtime.budgets import Window
     from sterling.runtime.governor_settings import GovernorSettings
+    from sterling.runtime.heavy_gate import GateReport
 
 __all__ = ["command"]
 
@@ -67,6 +68,28 @@ def simulate(file: Path, jobs: Path | None, *, face: Face) -> None:
     report = play(read_signals(file), settings, wanted)
     result = {"events": list(report.events), "summary": report.summary}
     face.present(result, contract="governor.simulate@1.0", text=_played(result))
+
+
+@command.command("gate")
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What this command printed before with --json: answers that stood then and now.",
+)
+@faces.options
+def gate(baseline: Path | None, *, face: Face) -> None:
+    """Try the whole heavy path in a scratch home: what is let in, kept out, stopped, and produced.
+
+    Exit 0 if all holds, 1 if gating is broken or nothing was produced, 4 if only a service is missing.
+    """
+    from sterling.app import judge_heavy_path
+    from sterling.kernel.home import is_home
+
+    keep = face.home_option is not None or is_home(face.home_path)
+    report, entry = judge_heavy_path(face.home_path, keep=keep, baseline=baseline)
+    result = report.as_json() | {"home": str(face.home_path) if keep else "", "entry": entry}
+    face.present(result, contract="governor.gate@1.0", text=_judged(report, entry), exit=report.exit_status)
 
 
 @command.command("write-activity")
@@ -156,6 +179,18 @@ def _explanation(result: dict[str, Any]) -> str:
     if not result["home"]:
         lines.append("No home: default settings apply.")
     return "\n".join(lines)
+
+
+def _judged(report: GateReport, entry: int) -> str:
+    from sterling.cli.words import state_word, table
+    from sterling.runtime.reasons import Reason, hint_of
+
+    cells = [[state_word(row.state), row.id, plain.text(row.because, width=160)] for row in report.rows]
+    lines = [table(cells, ["", "row", "what was seen"]), ""]
+    codes = dict.fromkeys(row.code for row in report.rows if row.code)
+    lines += [f"{code}: {hint_of(Reason(code))}" for code in codes]
+    kept = f", entry {entry}" if entry >= 0 else ", written nowhere: there is no home"
+    return "\n".join([*lines, f"{report.verdict}: {len(report.rows)} rows{kept}"])
 
 
 def _reading(reading: dict[str, Any]) -> str:

@@ -141,7 +141,7 @@ COMMANDS: tuple[Row, ...] = (
         "governor",
         "governor",
         "May heavy work run now, and why.",
-        ("governor.explain", "governor.simulate"),
+        ("governor.explain", "governor.simulate", "governor.gate"),
         "sterling governor explain",
     ),
     Row(

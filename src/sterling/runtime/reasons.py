@@ -96,6 +96,10 @@ class Reason(StrEnum):
     PLAN_CROSS_LANE = "plan.cross-lane"
     ENGINE_LOST = "engine.lost"
     ENGINE_LOCK_DIFFERS = "engine.lock-differs"
+    GATE_GATING_REGRESSED = "gate.gating-regressed"
+    GATE_NOTHING_DERIVED = "gate.nothing-derived"
+    GATE_SERVICE_MISSING = "gate.service-missing"
+    GATE_NO_BASELINE = "gate.no-baseline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,7 @@ REASONS: dict[Reason, Meaning] = {
     Reason.GPU_SLOT: Meaning("Another job holds the graphics processor.", _WINDOW),
     Reason.SWITCH_OFF: Meaning(
         "A person asked for this work, but the switch user_query_heavy is off.",
-        "Set governor.user_query_heavy to true in sterling.toml, then `sterling governor explain`.",
+        "Turn it on: `sterling governor switch user_query_heavy true --reason WHY`.",
     ),
     Reason.SWITCH_UNREADABLE: Meaning(
         "The settings cannot be read, so nothing heavy runs.",
@@ -230,6 +234,21 @@ REASONS: dict[Reason, Meaning] = {
     Reason.PLAN_CROSS_LANE: Meaning("A decision step needs an explanation step.", _PLAN),
     Reason.ENGINE_LOST: Meaning("The engine that ran the steps went away.", _AGAIN),
     Reason.ENGINE_LOCK_DIFFERS: Meaning("A worker has other plugins than this machine.", _PLUGIN),
+    Reason.GATE_GATING_REGRESSED: Meaning(
+        "Heavy work was let in, kept out or stopped otherwise than the tables say.",
+        "Stop heavy work, then look at what differs: `sterling governor gate`.",
+    ),
+    Reason.GATE_NOTHING_DERIVED: Meaning(
+        "A forced run over the sample left no record, or no answer that stands on one.",
+        "See what this installation lacks: `sterling doctor`.",
+    ),
+    Reason.GATE_SERVICE_MISSING: Meaning(
+        "Something that the sample needs is not installed.", "See what is missing: `sterling doctor`."
+    ),
+    Reason.GATE_NO_BASELINE: Meaning(
+        "There is no earlier result to compare with.",
+        "Keep one: `sterling governor gate --json > FILE`, then name it with --baseline.",
+    ),
 }
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +212,9 @@ def run_really(
     feed = Feed(line, hold=lambda: bool(source.started))
     before = home.ledger.size()
     report = run_once(home, [source], force=forced, sources=[feed])
-    window, _ = read_window(home.ledger, budgets.limits_of(GovernorSettings.from_config(home.config)), home.clock)
+    window, _ = read_window(
+        home.ledger, budgets.limits_of(GovernorSettings.from_config(home.config)), home.clock
+    )
     modes = _modes(home, before, 0)
     return Played({_name(one.job): one for one in report.dispatches}, {}, {}, {}, modes, window)
 
@@ -255,7 +257,7 @@ class _Probes:
     def accept(self, home: Home, job: Job, end: TaskEnd) -> JobEnd:
         if end.end != "returned":
             return JobEnd("failed", end.reason or "step.raised", end.message or end.end)
-        found = dict((end.result or {}).get("metrics", {}))  # type: ignore[arg-type]
+        found = dict((end.result or {}).get("metrics", {}))
         if found.get("words") != WORDS:
             return JobEnd("failed", "step.invalid-result", f"expected {WORDS} words, found {found}")
         self.done.add(_name(job.key))
@@ -314,12 +316,18 @@ class _VirtualEngine:
 
 
 def _played(one: Pass, engine: _VirtualEngine, home: Home, before: int, start_us: int) -> Played:
-    times = [
-        {_name(key): at_us - start_us for key, at_us in seen.items()}
-        for seen in (engine.began, engine.asked, engine.killed)
-    ]
-    dispatches = {_name(dispatch.job): replace(dispatch) for dispatch in one.dispatches}
-    return Played(dispatches, *times, _modes(home, before, start_us), one.window, engine.peak)
+    def since_start(seen: Mapping[str, int]) -> dict[str, int]:
+        return {_name(key): at_us - start_us for key, at_us in seen.items()}
+
+    return Played(
+        {_name(dispatch.job): dispatch for dispatch in one.dispatches},
+        since_start(engine.began),
+        since_start(engine.asked),
+        since_start(engine.killed),
+        _modes(home, before, start_us),
+        one.window,
+        engine.peak,
+    )
 
 
 def _modes(home: Home, before: int, start_us: int) -> tuple[tuple[int, str, str], ...]:
