@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -92,6 +92,29 @@ def gate(baseline: Path | None, *, face: Face) -> None:
     face.present(result, contract="governor.gate@1.0", text=_judged(report, entry), exit=report.exit_status)
 
 
+@command.command("switch")
+@click.argument("name", required=False)
+@click.argument("value", required=False, type=click.Choice(("true", "false", "on", "off")))
+@click.option("--reason", default="", metavar="TEXT", help="Why; it is kept in the ledger.")
+@click.option("--verify", is_flag=True, help="Turn NAME, or each switch, both ways in a scratch home.")
+@faces.options
+def switch(name: str | None, value: str | None, reason: str, verify: bool, *, face: Face) -> None:
+    """Show the switches, turn NAME to VALUE, or prove with --verify that turning one changes what it should.
+
+    Exit 0, or 1 if a switch does not do what its row says.
+    """
+    if verify and value is not None:
+        raise click.UsageError("expected --verify without a value, found both")
+    if name is not None and value is None and not verify:
+        raise click.UsageError(f"expected `switch {name} true` or `false`, found no value")
+    if verify:
+        _verify_switches(face, name)
+    if name is None or value is None:
+        _list_switches(face)
+    else:
+        _turn_switch(face, name, value in ("true", "on"), reason)
+
+
 @command.command("write-activity")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--idle-ms", type=click.IntRange(min=0), help="Instead of what this machine reads.")
@@ -125,6 +148,77 @@ def write_activity(
         contract="runtime.activity@1.0",
         text=f"ok {plain.text(str(path))} seq {last.seq}",
     )
+
+
+def _list_switches(face: Face) -> NoReturn:
+    from dataclasses import asdict
+
+    from sterling.cli.words import table
+    from sterling.runtime.switches import SWITCHES
+
+    settings = asdict(_settings(face))
+    rows = [
+        {"name": one.name, "key": one.key, "sentence": one.sentence, "value": settings[one.name]}
+        for one in SWITCHES
+    ]
+    cells = [[row["name"], "true" if row["value"] else "false", row["sentence"]] for row in rows]
+    result = {"action": "list", "entry": -1, "switches": rows, "proofs": []}
+    face.present(
+        result, contract="governor.switch@1.0", text=table(cells, ["switch", "value", "what it does"])
+    )
+
+
+def _turn_switch(face: Face, name: str, value: bool, reason: str) -> NoReturn:
+    import getpass
+
+    from sterling.kernel.home import open_home
+    from sterling.runtime.switches import find_switch, set_switch
+
+    one = find_switch(name)
+    change = set_switch(
+        face.settings_file(),
+        name,
+        value,
+        who=getpass.getuser(),
+        reason=reason,
+        open_home=lambda: open_home(face.home_path),
+    )
+    row = {"name": name, "key": one.key, "sentence": one.sentence, "value": value}
+    result = {"action": "set", "entry": change.entry, "switches": [row], "proofs": []}
+    words = f"{name} is {str(value).lower()}"
+    told = f"{words} already" if change.entry < 0 else f"{words} from the next look on, entry {change.entry}"
+    face.present(result, contract="governor.switch@1.0", text=told)
+
+
+def _verify_switches(face: Face, name: str | None) -> NoReturn:
+    import tempfile
+
+    from sterling.cli.words import state_word
+    from sterling.runtime.switches import SWITCHES, find_switch, verify
+
+    chosen = SWITCHES if name is None else (find_switch(name),)
+    with tempfile.TemporaryDirectory(prefix="sterling-switch-") as folder:
+        proofs = verify(Path(folder), chosen)
+    failed = any(proof.problems for proof in proofs)
+    lines = []
+    for proof in proofs:
+        document = proof.as_json()
+        lines.append(f"{state_word(str(document['state']))}  {proof.name}: {document['because']}")
+        for side in proof.sides[:2]:
+            lines.append(
+                f"    {str(side['value']).lower():<5}  lease: {side['lease']} {side['lease_reason']}; "
+                f"worker: {side['worker']} {side['worker_reason']}"
+            )
+        asked = proof.stop["asked_us"]
+        waited = "not asked to stop" if asked is None else f"asked to stop after {_ms(int(str(asked)))}"
+        lines.append(f"    turned while a job runs: {waited}, {proof.stop['end']} {proof.stop['reason']}")
+    result = {
+        "action": "verify",
+        "entry": -1,
+        "switches": [],
+        "proofs": [proof.as_json() for proof in proofs],
+    }
+    face.present(result, contract="governor.switch@1.0", text="\n".join(lines), exit=int(failed))
 
 
 def _settings(face: Face) -> GovernorSettings:

@@ -35,7 +35,16 @@ from sterling.runtime.signal_sources import default_sources
 from sterling.runtime.signals import Signal, Source, sample
 from sterling.runtime.window_store import position_now, read_window, write_window
 
-__all__ = ["CONDUCTOR_LEASE", "Dispatch", "Job", "JobEnd", "JobSource", "PassReport", "run_once"]
+__all__ = [
+    "CONDUCTOR_LEASE",
+    "Dispatch",
+    "Job",
+    "JobEnd",
+    "JobSource",
+    "PassReport",
+    "live_settings",
+    "run_once",
+]
 
 CONDUCTOR_LEASE = "conductor"
 PASS_SUBJECT = "runtime.pass"
@@ -82,7 +91,7 @@ def run_once(
         SterlingError: lease.held when another conductor works on this home;
             config.* and governor.setting-refused for settings.
     """
-    settings_now = _live_settings(home)
+    settings_now = live_settings(home)
     settings = settings_now()
     limits = budgets.limits_of(settings)
     asked = default_sources(settings) if sources is None else list(sources)
@@ -112,7 +121,7 @@ def run_once(
     return report
 
 
-def _live_settings(home: Home) -> Callable[[], GovernorSettings]:
+def live_settings(home: Home) -> Callable[[], GovernorSettings]:
     """The settings as the file says them at each call; a bad file keeps the last and admits nothing."""
     watch = ConfigWatch(home)
     good = GovernorSettings.from_config(home.config)
