@@ -11,7 +11,6 @@ from sterling.cli import plain, words
 from sterling.cli.face import Face
 
 if TYPE_CHECKING:
-
     from sterling.kernel.config_keys import Setting
 
 __all__ = ["command"]
