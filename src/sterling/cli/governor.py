@@ -39,9 +39,15 @@ def command() -> None:
 
 
 @command.command("explain")
+@click.option("--at", metavar="TIME", help="An earlier moment, from what passes kept then.")
 @faces.options
-def explain(*, face: Face) -> None:
-    """Read this machine's signals and say what may run, row by row. Changes nothing."""
+def explain(at: str | None, *, face: Face) -> None:
+    """Read this machine's signals and say what may run, row by row. Changes nothing.
+
+    With --at the answer comes from the ledger: why did nothing run last night?
+    """
+    if at is not None:
+        _explain_at(face, at)
     import time
 
     from sterling.kernel.clock import SystemClock
@@ -148,6 +154,36 @@ def write_activity(
         contract="runtime.activity@1.0",
         text=f"ok {plain.text(str(path))} seq {last.seq}",
     )
+
+
+def _explain_at(face: Face, text: str) -> NoReturn:
+    from sterling.cli.words import table
+    from sterling.runtime.explain_at import explain_at, parse_moment
+    from sterling.runtime.governor_settings import GovernorSettings
+
+    with face.open_home(read_only=True) as home:
+        settings = GovernorSettings.from_config(home.config)
+        result = explain_at(home, parse_moment(text, home.clock.wall_us()), settings)
+    lines = [result["sentence"]]
+    if result["mode"]:
+        lines.append(f"{result['mode']}  ({result['reason']}, row {result['row']}), as written down then")
+    if result["rows"]:
+        values = ((one["signal"], "-" if one["value"] is None else one["value"]) for one in result["signals"])
+        lines += ["signals: " + ", ".join(f"{name} {plain.text(str(value))}" for name, value in values), ""]
+        cells = [
+            [
+                "=>" if row["matched"] else "",
+                str(row["row"]),
+                "yes" if row["holds"] else "no",
+                row["condition"],
+                row["reason"],
+            ]
+            for row in result["rows"]
+        ]
+        lines.append(table(cells, ["", "row", "holds", "condition", "reason"]))
+    if result["settings_changed"]:
+        lines.append("Settings have changed since: the rows are shown under today's.")
+    face.present(result, contract="governor.explain-at@1.0", text="\n".join(lines))
 
 
 def _list_switches(face: Face) -> NoReturn:
