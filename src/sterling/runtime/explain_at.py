@@ -67,7 +67,7 @@ def explain_at(home: Home, at_us: int, settings: GovernorSettings) -> dict[str, 
     if seen.signals is None:
         when, signals = "before-the-first", None
     else:
-        runs_now = seen.next_look is None and home.leases.read(CONDUCTOR_LEASE) is not None
+        runs_now = seen.next_look is None and any(row.name == CONDUCTOR_LEASE for row in home.leases.held())
         is_open = not seen.closed and (seen.ends_later or runs_now)
         when = "during-a-pass" if is_open else "between-passes"
         signals = signals_of(_fields(seen.signals), settings)
