@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sterling.packs.autopilot.door import TestCase, TestVerdict
     from sterling.runtime.conductor import JobSource
     from sterling.runtime.doctor import Probe, Row
+    from sterling.runtime.forecast import Forecast
     from sterling.runtime.heavy_gate import GateReport, Produced
     from sterling.serve.views.status import StatusFacts, WaitingFact
 
@@ -35,6 +36,7 @@ __all__ = [
     "counter_rules",
     "doctor_probes",
     "examine_home",
+    "forecast_home",
     "job_sources",
     "judge_heavy_path",
     "judge_tests",
@@ -53,6 +55,7 @@ _CURES = {  # What lets work run that a person asks for, where asking alone does
     "mode.ram-pressure": "sterling drain --force --set governor.ram_limit_bp=0",
 }
 
+_FORECAST_JOBS = 100_000  # More waiting jobs than this are counted as this many.
 _GATE_FRAMES = 2  # The first pictures of the sample, which hold the answer.
 _GATE_QUESTION = "How many tests passed in build 4817?"
 _LACKING = ("need.library-missing", "need.model-missing", "recall.engine-missing", "recall.language-missing")
@@ -264,6 +267,28 @@ def _keep_telemetry(home: Home, say: Say) -> None:
             record_telemetry(home, span_rules(), counter_rules())
     except Exception as problem:  # noqa: BLE001 - telemetry never stops work that is done
         say(f"telemetry was not written: {problem!r:.300}\nnext: sterling doctor")
+
+
+def forecast_home(home: Home, horizon_days: int) -> Forecast:
+    """When what waits in a home will be done, from what its passes saw. Errors: governor.setting-refused."""
+    from sterling.runtime.forecast import Waiting, forecast, idle_share, learned_ms
+    from sterling.runtime.governor_settings import GovernorSettings
+
+    waiting = []
+    for source in job_sources(home):
+        due = source.due(home, _FORECAST_JOBS)
+        waiting.append(Waiting(source.kind, len(due), sum(job.estimate_ms for job in due)))
+    entries = [entry for kind in ("runtime.mode", "runtime.pass") for entry in home.ledger.read(kind=kind)]
+    looks = [
+        (entry.at_us, entry.payload["to"], entry.payload["from"] == "")
+        if entry.kind == "runtime.mode"
+        else (entry.at_us, "", False)
+        for entry in sorted(entries, key=lambda entry: entry.index)
+    ]
+    learned = learned_ms(entry.payload for entry in home.ledger.read(kind="runtime.dispatch"))
+    return forecast(
+        waiting, learned, idle_share(looks), GovernorSettings.from_config(home.config), horizon_days
+    )
 
 
 def judge_heavy_path(path: Path, *, keep: bool, baseline: Path | None) -> tuple[GateReport, int]:

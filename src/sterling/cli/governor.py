@@ -76,6 +76,35 @@ def simulate(file: Path, jobs: Path | None, *, face: Face) -> None:
     face.present(result, contract="governor.simulate@1.0", text=_played(result))
 
 
+@command.command("forecast")
+@click.option("--days", type=click.IntRange(1, 365), default=7, show_default=True, help="Days allowed.")
+@faces.options
+def forecast(days: int, *, face: Face) -> None:
+    """When what waits will be done, from what passes saw of this machine.
+
+    Exit 0, 1 if it takes longer than the days allowed, 4 if too little was seen to say.
+    """
+    from dataclasses import asdict
+
+    from sterling.app import forecast_home
+
+    with face.open_home(read_only=True) as home:
+        result = asdict(forecast_home(home, days))
+    lines = [f"{result['state']}: {result['because']}"]
+    lines += [
+        f"{plain.text(row['kind'])}: {row['pending']} wait, {_ms(row['work_ms'])}, "
+        f"learned from {row['learned_from']} jobs"
+        for row in result["kinds"]
+    ]
+    lines.append(
+        f"idle {result['idle_bp'] // 100} % of {result['seen_us'] // 60_000_000} minutes seen; "
+        f"a day has room for {_ms(result['day_ms'])}"
+    )
+    status = {"late": 1, "na": 4}.get(result["state"], 0)
+    result["kinds"] = list(result["kinds"])
+    face.present(result, contract="governor.forecast@1.0", text="\n".join(lines), exit=status)
+
+
 @command.command("gate")
 @click.option(
     "--baseline",
