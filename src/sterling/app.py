@@ -7,6 +7,7 @@ Packs are imported inside the functions, so that a command pays for its own pack
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from sterling.packs.autopilot.door import TestCase, TestVerdict
     from sterling.runtime.conductor import JobSource
     from sterling.runtime.doctor import Probe, Row
+    from sterling.runtime.forecast import Forecast
+    from sterling.runtime.heavy_gate import GateReport, Produced
     from sterling.serve.views.status import StatusFacts, WaitingFact
 
 __all__ = [
@@ -33,10 +36,13 @@ __all__ = [
     "counter_rules",
     "doctor_probes",
     "examine_home",
+    "forecast_home",
     "job_sources",
+    "judge_heavy_path",
     "judge_tests",
     "mend_plugin_contracts",
     "open_app_home",
+    "produce_sample",
     "recheck_run",
     "require_locked_contracts",
     "span_rules",
@@ -48,6 +54,11 @@ _CURES = {  # What lets work run that a person asks for, where asking alone does
     "mode.cpu-pressure": "sterling drain --force --set governor.cpu_limit_bp=0",
     "mode.ram-pressure": "sterling drain --force --set governor.ram_limit_bp=0",
 }
+
+_FORECAST_JOBS = 100_000  # More waiting jobs than this are counted as this many.
+_GATE_FRAMES = 2  # The first pictures of the sample, which hold the answer.
+_GATE_QUESTION = "How many tests passed in build 4817?"
+_LACKING = ("need.library-missing", "need.model-missing", "recall.engine-missing", "recall.language-missing")
 
 Say = Callable[[str], None]
 
@@ -257,6 +268,74 @@ def _keep_telemetry(home: Home, say: Say) -> None:
             record_telemetry(home, span_rules(), counter_rules())
     except Exception as problem:  # noqa: BLE001 - telemetry never stops work that is done
         say(f"telemetry was not written: {problem!r:.300}\nnext: sterling doctor")
+
+
+def forecast_home(home: Home, horizon_days: int) -> Forecast:
+    """When what waits in a home will be done, from what its passes saw. Errors: governor.setting-refused."""
+    from sterling.runtime.forecast import Waiting, forecast, idle_share, learned_ms
+    from sterling.runtime.governor_settings import GovernorSettings
+
+    waiting = []
+    for source in job_sources(home):
+        due = source.due(home, _FORECAST_JOBS)
+        waiting.append(Waiting(source.kind, len(due), sum(job.estimate_ms for job in due)))
+    entries = [entry for kind in ("runtime.mode", "runtime.pass") for entry in home.ledger.read(kind=kind)]
+    looks = [
+        (entry.at_us, entry.payload["to"], entry.payload["from"] == "")
+        if entry.kind == "runtime.mode"
+        else (entry.at_us, "", False)
+        for entry in sorted(entries, key=lambda entry: entry.index)
+    ]
+    learned = learned_ms(entry.payload for entry in home.ledger.read(kind="runtime.dispatch"))
+    return forecast(
+        waiting, learned, idle_share(looks), GovernorSettings.from_config(home.config), horizon_days
+    )
+
+
+def judge_heavy_path(path: Path, *, keep: bool, baseline: Path | None) -> tuple[GateReport, int]:
+    """Both halves of the heavy-path gate; `keep` writes the verdict into the home at the path.
+
+    Gives the report and the entry's index, -1 where none was written. Errors: home.*, config.*.
+    """
+    from sterling.kernel.home import open_home
+    from sterling.runtime.heavy_gate import judge, write_report
+
+    if not keep:
+        with tempfile.TemporaryDirectory(prefix="sterling-gate-") as folder:
+            return judge(Path(folder), produce_sample, baseline), -1
+    with open_home(path) as home:
+        report = judge(home.path / "run", produce_sample, baseline)
+        return report, write_report(home, report)
+
+
+def produce_sample(home: Home) -> Produced:
+    """The production half of the heavy-path gate: read pictures of the sample in a forced pass, then ask.
+
+    Errors: recall.language-missing and what else keeps the sample from being taken in.
+    """
+    from sterling.kernel.shipped import shipped
+    from sterling.packs.recall import door as recall
+    from sterling.runtime.conductor import run_once
+    from sterling.runtime.gating_checks import HERE
+    from sterling.runtime.heavy_gate import Produced
+    from sterling.runtime.rehearsal import Feed
+
+    try:
+        recall.try_reading([str(name) for name in home.config.get("ocr.languages")])
+    except ImportError as problem:
+        return Produced(missing=f"recall.engine-missing: {problem}")
+    recall.ingest(shipped("samples") / "recall", home)
+    before = home.ledger.size()
+    report = run_once(home, job_sources(home), force=True, limit=_GATE_FRAMES, sources=[Feed(((0, HERE),))])
+    for one in report.dispatches:
+        if one.end != "completed":
+            words = f"{one.reason}: {one.because}"
+            return Produced(missing=words) if one.reason in _LACKING else Produced(failed=words)
+    derived = sum(1 for _ in home.ledger.read(kind="record.put", contract="recall.text", after=before - 1))
+    answer = recall.ask(home, _GATE_QUESTION)
+    cited = sum(len(claim["citations"]) for claim in answer.document["claims"])
+    stands = cited > 0 or answer.state == "indeterminate"
+    return Produced(derived, int(stands), cited, answer.state)
 
 
 def doctor_probes(settings: Sequence[str] = ()) -> list[Probe]:

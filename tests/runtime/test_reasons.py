@@ -34,6 +34,7 @@ cache. first-time code manifest settings input upstream seed policy library mode
  failed-before key-error bypass
 engine. lost lock-differs
 scan. found expired unmatched
+gate. gating-regressed nothing-derived service-missing no-baseline
 """
 
 

@@ -11,8 +11,6 @@ from sterling.cli import plain, words
 from sterling.cli.face import Face
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sterling.kernel.config_keys import Setting
 
 __all__ = ["command"]
@@ -31,7 +29,7 @@ def show(effective: bool, *, face: Face) -> None:
     from sterling.kernel.config import load_config
     from sterling.kernel.config_keys import KEYS_BY_NAME
 
-    path = _settings_file(face)
+    path = face.settings_file()
     config = load_config(path, face.settings)
     rows = [
         {"key": key, "value": _plain_value(config.get(key)), "source": config.source(key)}
@@ -53,7 +51,7 @@ def check(*, face: Face) -> None:
     from sterling.kernel.config import load_config
     from sterling.kernel.config_keys import KEYS_BY_NAME
 
-    path = _settings_file(face)
+    path = face.settings_file()
     config = load_config(path, face.settings)
     count = sum(config.source(key) == "file" for key in KEYS_BY_NAME)
     result = {"file": str(path), "sha256": config.sha256, "status": "ok", "keys": count}
@@ -98,7 +96,7 @@ def set_key(key: str, value: str, *, face: Face) -> None:
     from sterling.kernel.config_edit import change_setting
     from sterling.kernel.home import open_home
 
-    path = _settings_file(face)
+    path = face.settings_file()
     change = change_setting(path, key, value, open_home=lambda: open_home(face.home_path))
     result = {
         "file": str(path),
@@ -111,15 +109,6 @@ def set_key(key: str, value: str, *, face: Face) -> None:
     same = f"{key} is {_typed(change.after)} already"
     changed = f"{key}: {_typed(change.before)} -> {_typed(change.after)}, entry {change.entry}"
     face.present(result, contract="config.set@1.0", text=same if change.entry < 0 else changed)
-
-
-def _settings_file(face: Face) -> Path:
-    """The settings of the home that this command means. Errors: home.missing."""
-    from sterling.kernel.home import HomeMissing, is_home
-
-    if not is_home(face.home_path):
-        raise HomeMissing(f"expected a home at {face.home_path}, found none", path=str(face.home_path))
-    return face.home_path / "sterling.toml"
 
 
 def _plain_value(value: Setting) -> Any:

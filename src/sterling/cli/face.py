@@ -73,6 +73,14 @@ class Face:
         _refuse_path(path)
         return path
 
+    def settings_file(self) -> Path:
+        """The settings of the home that this command means. Errors: home.missing."""
+        from sterling.kernel.home import HomeMissing, is_home
+
+        if not is_home(self.home_path):
+            raise HomeMissing(f"expected a home at {self.home_path}, found none", path=str(self.home_path))
+        return self.home_path / "sterling.toml"
+
     def refuse_unknown_settings(self) -> None:
         """Check `--set` also where a command has no use for it. Errors: config.*."""
         if self.settings:

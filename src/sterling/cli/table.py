@@ -155,7 +155,14 @@ COMMANDS: tuple[Row, ...] = (
         "governor",
         "governor",
         "May heavy work run now, and why.",
-        ("governor.explain", "governor.simulate"),
+        (
+            "governor.explain",
+            "governor.simulate",
+            "governor.explain-at",
+            "governor.forecast",
+            "governor.gate",
+            "governor.switch",
+        ),
         "sterling governor explain",
     ),
     Row(

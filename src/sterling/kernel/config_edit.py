@@ -9,11 +9,12 @@ put back.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sterling.kernel.batch import Batch, Draft
+from sterling.kernel.batch import Batch
 from sterling.kernel.config import (
     Config,
     ConfigInvalid,
@@ -44,9 +45,17 @@ class SettingChange:
     entry: int
 
 
-def change_setting(path: Path, name: str, value: str, *, open_home: Callable[[], Home]) -> SettingChange:
+def change_setting(
+    path: Path,
+    name: str,
+    value: str,
+    *,
+    open_home: Callable[[], AbstractContextManager[Home]],
+    beside: Callable[[Batch, Setting, Config], None] | None = None,
+) -> SettingChange:
     """Set one key in a settings file and write down that it changed.
 
+    `beside` may add to the batch that says so; it is told the value before and the new settings.
     Errors: config.*; what opening the home or committing raises.
     """
     wanted = parse_value(name, value)
@@ -62,12 +71,16 @@ def change_setting(path: Path, name: str, value: str, *, open_home: Callable[[],
         return SettingChange(wanted, wanted, new, -1)
     replace_file(path, raw)
     try:
-        entry = _note(old, new, name, open_home)
+        before = new.get(name) if old is None else old.get(name)
+        batch = _noted(old, new, name)
+        if beside is not None:
+            beside(batch, before, new)
+        with open_home() as home:
+            entry = home.ledger.commit(batch).last
     except BaseException:
         if old_raw is not None:
             replace_file(path, old_raw)
         raise
-    before = new.get(name) if old is None else old.get(name)
     return SettingChange(before, wanted, new, entry)
 
 
@@ -112,9 +125,9 @@ def _decode(raw: bytes, path: Path) -> str:
         raise ConfigInvalid(f"{path}: expected TOML in UTF-8, found {problem}", path=str(path)) from problem
 
 
-def _note(old: Config | None, new: Config, name: str, open_home: Callable[[], Home]) -> int:
+def _noted(old: Config | None, new: Config, name: str) -> Batch:
     keys = [name] if old is None else changed_keys(old, new)
     payload = {"before": "" if old is None else old.sha256, "after": new.sha256, "keys": keys}
-    with open_home() as home:
-        batch = Batch(drafts=[Draft("config.changed", payload, subject="config")])
-        return home.ledger.commit(batch).last
+    batch = Batch()
+    batch.append("config.changed", payload, subject="config")
+    return batch

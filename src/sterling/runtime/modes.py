@@ -28,6 +28,7 @@ __all__ = [
     "choose_mode",
     "mode_document",
     "mode_table_version",
+    "rows_that_hold",
 ]
 
 MODE_TABLE_VERSION = "1"
@@ -176,6 +177,13 @@ def choose_mode(
             because = () if row.mode is not Mode.ACTIVE else signals.doubts(*row.reads)
             return ModeVerdict(row.mode, row.reason, row.number, because)
     raise AssertionError("the mode table has no last row that always holds")
+
+
+def rows_that_hold(
+    signals: Signals, settings: GovernorSettings, table: Sequence[ModeRow] = MODE_TABLE
+) -> tuple[int, ...]:
+    """The numbers of all rows that hold, the deciding one first."""
+    return tuple(row.number for row in table if row.holds(signals, settings))
 
 
 def mode_document(

@@ -114,6 +114,10 @@ class Reason(StrEnum):
     SCAN_FOUND = "scan.found"
     SCAN_EXPIRED = "scan.expired"
     SCAN_UNMATCHED = "scan.unmatched"
+    GATE_GATING_REGRESSED = "gate.gating-regressed"
+    GATE_NOTHING_DERIVED = "gate.nothing-derived"
+    GATE_SERVICE_MISSING = "gate.service-missing"
+    GATE_NO_BASELINE = "gate.no-baseline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,7 @@ REASONS: dict[Reason, Meaning] = {
     Reason.GPU_SLOT: Meaning("Another job holds the graphics processor.", _WINDOW),
     Reason.SWITCH_OFF: Meaning(
         "A person asked for this work, but the switch user_query_heavy is off.",
-        "Set governor.user_query_heavy to true in sterling.toml, then `sterling governor explain`.",
+        "Turn it on: `sterling governor switch user_query_heavy true --reason WHY`.",
     ),
     Reason.SWITCH_UNREADABLE: Meaning(
         "The settings cannot be read, so nothing heavy runs.",
@@ -282,6 +286,21 @@ REASONS: dict[Reason, Meaning] = {
     Reason.SCAN_FOUND: Meaning("A tracked file holds unfinished work that no row excuses.", _SCAN),
     Reason.SCAN_EXPIRED: Meaning("A row of unfinished.toml is past its last day.", _SCAN),
     Reason.SCAN_UNMATCHED: Meaning("A row of unfinished.toml is incomplete or excuses nothing.", _SCAN),
+    Reason.GATE_GATING_REGRESSED: Meaning(
+        "Heavy work was let in, kept out or stopped otherwise than the tables say.",
+        "Stop heavy work, then look at what differs: `sterling governor gate`.",
+    ),
+    Reason.GATE_NOTHING_DERIVED: Meaning(
+        "A forced run over the sample left no record, or no answer that stands on one.",
+        "See what this installation lacks: `sterling doctor`.",
+    ),
+    Reason.GATE_SERVICE_MISSING: Meaning(
+        "Something that the sample needs is not installed.", "See what is missing: `sterling doctor`."
+    ),
+    Reason.GATE_NO_BASELINE: Meaning(
+        "There is no earlier result to compare with.",
+        "Keep one: `sterling governor gate --json > FILE`, then name it with --baseline.",
+    ),
 }
 
 

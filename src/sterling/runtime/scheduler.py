@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sterling.kernel.batch import Batch, FenceHolds
+from sterling.kernel.canonical import canonical_bytes
 from sterling.kernel.errors import SterlingError
+from sterling.kernel.hashing import address_of
 from sterling.kernel.home import Home
 from sterling.kernel.leases import Lease as HomeLease
 from sterling.runtime import budgets, governor
@@ -30,20 +32,20 @@ from sterling.runtime.dispatches import (
     fold_history,
     held_back,
 )
-from sterling.runtime.engine import TaskEnd
-from sterling.runtime.engine_local import LocalEngine
+from sterling.runtime.engine import Engine, TaskEnd
 from sterling.runtime.governor import Admission, JobRequest, Origin, StopKind, Weight
 from sterling.runtime.governor_settings import GovernorSettings
-from sterling.runtime.modes import Mode, ModeVerdict, choose_mode, mode_document
+from sterling.runtime.modes import Mode, ModeVerdict, choose_mode, mode_document, rows_that_hold
 from sterling.runtime.queue import WEIGHTS, FairQueue, Waiting
 from sterling.runtime.reasons import Reason, sentence_of
-from sterling.runtime.signals import Signals
+from sterling.runtime.signals import Signals, State, signals_document
 from sterling.runtime.window_store import position_now, write_window
 
 __all__ = ["Pass", "PassTerms"]
 
 MODE_SUBJECT = "runtime.mode"
 _TOGETHER = 256
+SIGNALS_SUBJECT = "runtime.signals"
 _ESTIMATE_FACTOR = 4  # A grant that is too short kills work; one too long only reserves for a moment.
 _TRANSIENT = (Reason.BUDGET_CONCURRENCY, Reason.MEMORY_TOKENS, Reason.GPU_SLOT)
 
@@ -109,7 +111,7 @@ class Pass:
         home: Home,
         sources: Sequence[JobSource],
         terms: PassTerms,
-        engine: LocalEngine,
+        engine: Engine,
         lease: HomeLease,
         window: Window,
         position: Position,
@@ -130,6 +132,8 @@ class Pass:
         self.dispatches: list[Dispatch] = []
         self.first_mode = verdict
         self._pending: list[tuple[Dispatch, str]] = []
+        self._standing: tuple[tuple[int, ...], tuple[State, ...]] | None = None
+        self._signals_hash = ""
 
     @property
     def window(self) -> Window:
@@ -149,7 +153,7 @@ class Pass:
 
     def carry_out(self) -> None:
         """Run until nothing more can be started and nothing runs; on an exception close what is open."""
-        self._tell_mode(None)
+        self._tell_look(None)
         try:
             while True:
                 if not self._queued and not self._running and not self._fetch():
@@ -290,8 +294,7 @@ class Pass:
                 self._terms = replace(self._terms, settings=self._terms.settings_now())
             books.signals, books.looked_us = self._terms.look(), self._now_us
             before, books.mode = books.mode, choose_mode(books.signals, self._terms.settings)
-            if before.mode is not books.mode.mode:
-                self._tell_mode(before.mode)
+            self._tell_look(before.mode)
         for running in self._running.values():
             self._stop_if_due(running)
         if self._running and self._now_us - books.written_us >= HEARTBEAT_US:
@@ -423,11 +426,22 @@ class Pass:
         self._home.ledger.commit(batch)
         self._books.written_us = self._now_us
 
-    def _tell_mode(self, before: Mode | None) -> None:
-        batch = self._batch()
-        document = mode_document(before, self._books.mode, at_us=self._now_us)
-        batch.append("runtime.mode", document, subject=MODE_SUBJECT)
-        self._home.ledger.commit(batch)
+    def _tell_look(self, before: Mode | None) -> None:
+        """Write the signals when another row of the mode table holds or a signal got lost or came back,
+        and the mode when it is another one."""
+        books, batch = self._books, self._batch()
+        rows = rows_that_hold(books.signals, self._terms.settings)
+        standing = (rows, tuple(reading.state for reading in books.signals.readings))
+        if standing != self._standing:
+            self._standing = standing
+            document = signals_document(books.signals)
+            self._signals_hash = address_of(canonical_bytes(document))
+            batch.append("runtime.signals", document, subject=SIGNALS_SUBJECT)
+        if before is not books.mode.mode:
+            told = mode_document(before, books.mode, at_us=self._now_us, signals=self._signals_hash)
+            batch.append("runtime.mode", told, subject=MODE_SUBJECT)
+        if batch.drafts:
+            self._home.ledger.commit(batch)
 
     def _batch(self) -> Batch:
         """A batch under the conductor's lease, which is renewed well before it ends."""
