@@ -6,7 +6,6 @@ import json
 import os
 import struct
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from sterling.runtime.launch import (
     SandboxUnavailable,
     Walls,
     interpreter,
+    python,
     run_sandboxed,
     sandboxed,
 )
@@ -69,7 +69,7 @@ def look(launch: Launch) -> dict[str, Any]:
 @pytest.fixture
 def bare(tmp_path: Path) -> Launch:
     """The look behind every wall but the filter."""
-    launch = sandboxed((sys.executable, "-I", "-c", LOOK), Walls(tmp_path, interpreter()))
+    launch = sandboxed((python(), "-I", "-c", LOOK), Walls(tmp_path, interpreter()))
     return replace(launch, filter=ALL_PASS)
 
 
@@ -101,7 +101,7 @@ def test_every_wall_holds_without_the_filter(bare: Launch) -> None:
 
 def test_the_filter_holds(tmp_path: Path) -> None:
     launch = sandboxed(
-        (sys.executable, "-I", "-c", "print(open('/proc/self/status').read())"),
+        (python(), "-I", "-c", "print(open('/proc/self/status').read())"),
         Walls(tmp_path, interpreter()),
     )
 
@@ -153,14 +153,14 @@ def test_a_path_inside_the_output_stays_read_only_and_the_output_inside_a_read_s
     )
     places = [tmp_path / "outer", output, output / "given"]
     walls = Walls(output, (*interpreter(), tmp_path / "outer", output / "given"))
-    launch = sandboxed((sys.executable, "-I", "-c", script, *map(str, places)), walls)
+    launch = sandboxed((python(), "-I", "-c", script, *map(str, places)), walls)
 
     assert run_sandboxed(launch).stdout.split() == ["0", "1", "0"]
 
 
 def test_only_the_environment_that_was_handed_over_is_there(tmp_path: Path) -> None:
     walls = Walls(tmp_path, interpreter(), environment={"TZ": "UTC"})
-    launch = sandboxed((sys.executable, "-I", "-c", "import os; print(*sorted(os.environ))"), walls)
+    launch = sandboxed((python(), "-I", "-c", "import os; print(*sorted(os.environ))"), walls)
 
     assert set(run_sandboxed(launch).stdout.split()) - {"LC_CTYPE"} == {"PWD", "TZ"}
 

@@ -24,7 +24,7 @@ from sterling.kernel.liveness import started_ticks
 from sterling.kernel.shipped import package_root
 from sterling.runtime.engine import HostRow, Task, TaskEnd
 from sterling.runtime.frames import ORDER_BYTES_MAX, FrameBuffer, FrameInvalid, FrameTooLarge, frame_bytes
-from sterling.runtime.launch import CHANNEL, OWN_PROCESSES, Launch, Walls, interpreter, sandboxed
+from sterling.runtime.launch import CHANNEL, OWN_PROCESSES, Launch, Walls, interpreter, python, sandboxed
 from sterling.runtime.limits import BodyLimits
 
 __all__ = ["EngineLost", "FamilyHost", "RunningTask"]
@@ -236,9 +236,7 @@ def _launch(task: Task) -> Launch:
         environment={**_ENVIRONMENT, "HOME": str(out_dir), "TMPDIR": "/tmp"},
         processes=task.plugin.limits.processes,
     )
-    return sandboxed(
-        (sys.executable, "-P", "-s", "-c", _WORK, str(package_root().parent), str(CHANNEL)), walls
-    )
+    return sandboxed((python(), "-P", "-s", "-c", _WORK, str(package_root().parent), str(CHANNEL)), walls)
 
 
 def _limits_of(task: Task) -> BodyLimits:

@@ -35,6 +35,7 @@ __all__ = [
     "Walls",
     "interpreter",
     "prove",
+    "python",
     "run_sandboxed",
     "sandboxed",
 ]
@@ -111,7 +112,13 @@ class Launch:
 
 def interpreter() -> tuple[Path, ...]:
     """What this Python needs to start, wherever it is installed."""
-    return tuple(sorted({Path(sys.prefix), Path(sys.base_prefix)}))
+    return tuple(sorted({Path(os.path.abspath(sys.prefix)), Path(os.path.abspath(sys.base_prefix))}))
+
+
+def python() -> str:
+    """This interpreter by a path that exists behind the walls."""
+    own = Path(os.path.abspath(sys.executable))
+    return str(own if any(own.is_relative_to(root) for root in interpreter()) else own.resolve())
 
 
 def sandboxed(argv: Sequence[str], walls: Walls) -> Launch:
@@ -150,7 +157,7 @@ def prove() -> None:
         SandboxUnavailable: it did not start; the message holds the last words.
     """
     with tempfile.TemporaryDirectory() as folder:
-        done = run_sandboxed(sandboxed((sys.executable, *_PROOF), Walls(Path(folder), interpreter())))
+        done = run_sandboxed(sandboxed((python(), *_PROOF), Walls(Path(folder), interpreter())))
     if done.stdout != "held\n":
         last = done.stderr.strip()[-300:] or f"exit {done.returncode}"
         raise SandboxUnavailable(f"expected a program to start behind bubblewrap, found: {last}")
