@@ -6,12 +6,18 @@ import json
 import os
 import struct
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sterling.kernel.clock import SystemClock
+from sterling.kernel.errors import SterlingError
+from sterling.runtime import doctor_sandbox
+from sterling.runtime.doctor import NotTried, Patient
+from sterling.runtime.doctor_sandbox import sandbox_probe
 from sterling.runtime.launch import (
     Launch,
     SandboxUnavailable,
@@ -23,6 +29,7 @@ from sterling.runtime.launch import (
 )
 from sterling.runtime.seccomp import DENIED, filter_bytes
 
+PATIENT = Patient(Path(), SystemClock())
 ALL_PASS = struct.pack("<HBBI", 0x06, 0, 0, 0x7FFF_0000)
 LOOK = """\
 import ctypes, json, os, socket
@@ -196,3 +203,25 @@ def test_another_processor_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 
     with pytest.raises(SandboxUnavailable, match="riscv64"):
         sandboxed(("true",), Walls(tmp_path))
+
+
+def test_the_doctor_names_each_way_that_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def let_all_pass(argv: Sequence[str], walls: Walls) -> Launch:
+        return replace(sandboxed(argv, walls), filter=ALL_PASS)
+
+    assert "8 ways out tried" in sandbox_probe().act(PATIENT)
+    monkeypatch.setattr(doctor_sandbox, "sandboxed", let_all_pass)
+
+    with pytest.raises(
+        SterlingError, match="found open: a process, a set-user-id file, the network"
+    ) as found:
+        sandbox_probe().act(PATIENT)
+    assert found.value.code == "doctor.sandbox-leaks"
+
+
+def test_the_doctor_says_how_to_get_bubblewrap(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(NotTried) as found:
+        sandbox_probe().act(PATIENT)
+    assert found.value.cure == "apt-get install bubblewrap"
