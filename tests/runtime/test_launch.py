@@ -212,9 +212,7 @@ def test_the_doctor_names_each_way_that_is_open(monkeypatch: pytest.MonkeyPatch)
     assert "8 ways out tried" in sandbox_probe().act(PATIENT)
     monkeypatch.setattr(doctor_sandbox, "sandboxed", let_all_pass)
 
-    with pytest.raises(
-        SterlingError, match="found open: a process, a set-user-id file, the network"
-    ) as found:
+    with pytest.raises(SterlingError, match="open: a process, a set-user-id file, the network") as found:
         sandbox_probe().act(PATIENT)
     assert found.value.code == "doctor.sandbox-leaks"
 
