@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import platform
 import struct
 import subprocess
 from collections.abc import Sequence
@@ -223,3 +225,23 @@ def test_the_doctor_says_how_to_get_bubblewrap(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(NotTried) as found:
         sandbox_probe().act(PATIENT)
     assert found.value.cure == "apt-get install bubblewrap"
+
+
+def test_every_denied_call_is_refused_by_the_filter(tmp_path: Path) -> None:
+    column = ["x86_64", "aarch64"].index(platform.machine())
+    numbers = {name: pair[column] for name, pair in DENIED.items() if pair[column]}
+    script = (
+        "import ctypes, json, sys\nlibc = ctypes.CDLL(None, use_errno=True)\nfound = {}\n"
+        "for name, number in json.loads(sys.argv[1]).items():\n"
+        "    ctypes.set_errno(0)\n    libc.syscall(number, -1, 0, 0, 0, 0)\n"
+        "    found[name] = ctypes.get_errno()\n"
+        "print(json.dumps(found))\n"
+    )
+    launch = sandboxed(
+        (python(), "-I", "-c", script, json.dumps(numbers)), Walls(tmp_path, interpreter(), processes=2)
+    )
+
+    found = json.loads(run_sandboxed(launch).stdout)
+
+    assert set(found) == set(numbers)
+    assert {name for name, number in found.items() if number != errno.EPERM} == set()
