@@ -414,7 +414,12 @@ def test_on_a_healthy_home_no_row_fails_and_nothing_is_left_behind(path: Path) -
     rows = app.examine_home(path)
 
     assert failed(rows) == [] and exit_of(rows) == 0
-    assert {row.id for row in rows if row.state == "na"} <= {"keyring", "tool.git", "tool.tesseract"}
+    assert {row.id for row in rows if row.state == "na"} <= {
+        "keyring",
+        "tool.git",
+        "tool.tesseract",
+        "sandbox",
+    }
     assert listed() == before and open_size(path) == size and sorted(anchors.iterdir()) == homes
 
 
@@ -581,7 +586,7 @@ def test_every_code_of_a_row_names_a_command_that_exists() -> None:
 
     own = {code: error for code, error in all_errors().items() if code.startswith("doctor.")}
     names = {row.name for row in COMMANDS}
-    assert len(own) == 12
+    assert len(own) == 13
     for error in own.values():
         assert (
             issubclass(error, SterlingError)

@@ -8,6 +8,7 @@ import pytest
 
 from sterling.runtime.engine import Event, Task, TaskEnd
 from sterling.runtime.engine_local import LocalEngine
+from sterling.runtime.launch import prove
 from sterling.runtime.manifest import load_manifest
 from sterling.runtime.process_tree import descendants
 from sterling.testing.fleet import Fleet
@@ -153,7 +154,12 @@ def test_closing_ends_every_process(fleet: Fleet) -> None:
     assert set(descendants(os.getpid())) - before == set()
 
 
-def test_an_untrusted_plugin_is_refused_where_there_is_no_sandbox(fleet: Fleet, engine: LocalEngine) -> None:
+def test_an_untrusted_plugin_is_refused_where_there_is_no_sandbox(
+    fleet: Fleet, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prove.cache_clear()
+    monkeypatch.setenv("PATH", str(fleet.root))
+
     end = engine.run([task(fleet, "toy", trust="untrusted")])[0]
 
     assert (end.end, end.reason) == ("refused", "sandbox.unavailable")

@@ -25,6 +25,7 @@ run. abandoned interrupted unsettled
 step. raised hung empty-ok invalid-result upstream-failed upstream-na
 worker. died protocol
 limit. memory cpu wall processes output files
+sandbox. unavailable
 need. library-missing model-missing contract-missing gpu-missing
 plugin. not-listed altered manifest-invalid lane-missing lane-role-conflict downstream-missing id-duplicate
  path-escape permission-widened contract-unknown api-range library-undeclared conflict untrusted-network

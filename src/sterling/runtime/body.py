@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from sterling.runtime.frames import read_frame, send_frame
 from sterling.runtime.guard import Guard, Sink, Stream
+from sterling.runtime.launch import CHANNEL, Launch
 from sterling.runtime.limits import BodyLimits, apply_rlimits
 from sterling.runtime.process_tree import become_subreaper, die_with_parent
 
@@ -32,14 +33,24 @@ _RESTORED = (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ, sign
 
 
 def guard_task(control: socket.socket, order: dict[str, Any], body: Callable[[socket.socket], None]) -> None:
-    """Guard one task: fork `body` with its own channel, watch it, report. Runs in a process of its own."""
+    """Guard one task: fork `body` with its own channel, watch it, report. Runs in a process of its own.
+
+    An order with a launch is for code that nobody vouches for: instead of `body`, that is executed.
+    """
     become_subreaper()
     limits = BodyLimits(**order["limits"])
     ours, theirs = socket.socketpair()
     reading, writing = os.pipe()
 
+    launch = Launch.from_json(order["launch"]) if order["launch"] else None
+
     def run() -> None:
-        body(theirs)
+        if launch is None:
+            body(theirs)
+        else:
+            os.dup2(theirs.fileno(), CHANNEL)
+            os.set_inheritable(CHANNEL, True)
+            launch.execute()
 
     pid, walls = _fork(run, limits, stdout=writing, stderr=writing, keep=theirs.fileno(), bound_data=True)
     theirs.close()
@@ -51,11 +62,11 @@ def guard_task(control: socket.socket, order: dict[str, Any], body: Callable[[so
         limits,
         control,
         [Stream(reading, Sink())],
-        walls=walls,
+        walls=walls if launch is None else [*walls, *launch.held],
         channel=ours,
         folder=order["out_dir"],
         stall_ms=order["stall_ms"],
-        shares_memory=True,
+        shares_memory=launch is None,
     )
     guard.report(guard.watch())
 

@@ -8,6 +8,7 @@ import subprocess
 
 from sterling.kernel.errors import SterlingError
 from sterling.runtime.doctor import NotTried, Patient, Probe
+from sterling.runtime.doctor_sandbox import sandbox_probe
 
 __all__ = ["machine_probes"]
 
@@ -36,6 +37,7 @@ def machine_probes() -> list[Probe]:
         Probe("plugins", "Every plugin is the locked one.", _plugins),
         Probe("keyring", "The desktop's key store opens.", _keyring),
         Probe("tool.git", "git runs.", _git),
+        sandbox_probe(),
     ]
 
 

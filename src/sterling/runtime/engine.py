@@ -25,7 +25,8 @@ class Task:
     """One piece of work for one worker. `inputs` is JSON; large things are named by path or address.
 
     `provider` is a module of the pack with `provide(inputs, names) -> dict`;
-    empty means that the inputs are the plugin's arguments as they are.
+    empty means that the inputs are the plugin's arguments as they are. `reads`
+    are the files and folders that the inputs name: an untrusted plugin sees no other.
     """
 
     key: str
@@ -35,6 +36,7 @@ class Task:
     settings: Mapping[str, Json] = field(default_factory=dict)
     seed: int = 0
     out_dir: Path = Path()
+    reads: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

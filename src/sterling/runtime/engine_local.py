@@ -13,10 +13,11 @@ from types import TracebackType
 from sterling.runtime.engine import Event, HostRow, Task, TaskEnd
 from sterling.runtime.frames import FrameInvalid
 from sterling.runtime.host import EngineLost, FamilyHost, RunningTask
+from sterling.runtime.launch import SandboxUnavailable, prove
 
 __all__ = ["LocalEngine"]
 
-_UNTRUSTED = "An untrusted plugin runs only in a sandbox, and there is none here."
+_UNTRUSTED = "untrusted"  # The family of plugins that nobody vouches for: its parent loads nothing for them.
 
 
 class LocalEngine:
@@ -47,12 +48,13 @@ class LocalEngine:
         """Start a task. One that cannot start ends at once, with the reason."""
         assert self.slots() > 0, "submit only when there is a slot"
         assert task.key not in self._running, f"{task.key} runs already"
-        if task.plugin.trust != "package":
-            self._settle(TaskEnd(task.key, "refused", reason="sandbox.unavailable", message=_UNTRUSTED))
-            return
         task.out_dir.mkdir(parents=True, exist_ok=True)
         try:
+            if task.plugin.trust != "package":
+                prove()
             self._running[task.key] = self._start(task)
+        except SandboxUnavailable as problem:
+            self._settle(TaskEnd(task.key, "refused", reason=problem.code, message=problem.message))
         except (FrameInvalid, TypeError, ValueError) as problem:
             self._settle(
                 TaskEnd(task.key, "protocol", message=f"The task cannot be sent to a worker: {problem}.")
@@ -125,13 +127,14 @@ class LocalEngine:
 
     def _start(self, task: Task) -> RunningTask:
         """Start in the family's parent, once more in a new one when that was killed."""
-        family = task.plugin.family
+        is_ours = task.plugin.trust == "package"
+        family = task.plugin.family if is_ours else _UNTRUSTED
         for fresh in (False, True):
             host = self._hosts.get(family)
             if host is None or fresh:
                 if host is not None:
                     host.close()
-                modules = self._preload.get(family, task.plugin.imports)
+                modules = self._preload.get(family, task.plugin.imports) if is_ours else ()
                 host = self._hosts[family] = FamilyHost(family, modules, owner=self._owner)
             try:
                 return host.start(task)

@@ -22,12 +22,12 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from sterling.runtime.body import guard_task
+from sterling.runtime.frames import ORDER_BYTES_MAX
 from sterling.runtime.process_tree import become_subreaper, children_of, end_tree, signal_all
 from sterling.runtime.worker import work
 
-__all__ = ["ORDER_BYTES_MAX", "main"]
+__all__ = ["main"]
 
-ORDER_BYTES_MAX = 16 * 1024
 _LAST_WAIT_S = 30.0
 _POLL_S = 0.005
 

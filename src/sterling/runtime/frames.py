@@ -15,6 +15,7 @@ from typing import Any
 
 __all__ = [
     "FRAME_BYTES_MAX",
+    "ORDER_BYTES_MAX",
     "FrameBuffer",
     "FrameInvalid",
     "FrameTooLarge",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 FRAME_BYTES_MAX = 1024 * 1024
+ORDER_BYTES_MAX = 32 * 1024  # One packet that starts a task, its walls among it.
 _LENGTH = struct.Struct(">I")
 _PIECE_BYTES = 64 * 1024
 

@@ -2,7 +2,8 @@
 
 Nothing of a plugin ever runs in this process. A family's parent is a fresh
 interpreter (family.py) that gets a fixed environment (nothing of ours, one thread
-a library) and no open file of ours but its socket. When this process
+a library) and no open file of ours but its socket. Code that nobody vouches for
+gets an interpreter of its own behind walls (launch.py), under the same guard. When this process
 dies, by whatever signal, the sockets end and every guard kills its tree.
 """
 
@@ -22,7 +23,8 @@ from sterling.kernel.errors import SterlingError
 from sterling.kernel.liveness import started_ticks
 from sterling.kernel.shipped import package_root
 from sterling.runtime.engine import HostRow, Task, TaskEnd
-from sterling.runtime.frames import FrameBuffer, FrameInvalid, frame_bytes
+from sterling.runtime.frames import ORDER_BYTES_MAX, FrameBuffer, FrameInvalid, FrameTooLarge, frame_bytes
+from sterling.runtime.launch import CHANNEL, OWN_PROCESSES, Launch, Walls, interpreter, python, sandboxed
 from sterling.runtime.limits import BodyLimits
 
 __all__ = ["OWNER_VARIABLE", "EngineLost", "FamilyHost", "RunningTask"]
@@ -33,6 +35,10 @@ STALL_MS = 60_000
 _LAUNCH = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from sterling.runtime.family import main; sys.exit(main(int(sys.argv[2]), sys.argv[3:]))"
+)
+_WORK = (
+    "import socket, sys; sys.path.insert(0, sys.argv[1]); "
+    "from sterling.runtime.worker import work; work(socket.socket(fileno=int(sys.argv[2])))"
 )
 _ENVIRONMENT = {
     "HOME": tempfile.gettempdir(),
@@ -167,13 +173,16 @@ class FamilyHost:
         Raises:
             EngineLost: the family's parent is gone.
             FrameTooLarge, TypeError, ValueError: the task's inputs are no small JSON.
+            SandboxUnavailable: nobody vouches for the plugin, and there are no walls for it.
         """
         words = frame_bytes(_task_document(task))
+        order = _order(task)
+        if len(order) > ORDER_BYTES_MAX:
+            raise FrameTooLarge(f"expected an order of {ORDER_BYTES_MAX} bytes at most, found {len(order)}")
         ours, theirs = socket.socketpair()
-        order = {"limits": _limits_of(task).as_json(), "out_dir": str(task.out_dir), "stall_ms": STALL_MS}
         try:
             with theirs:
-                socket.send_fds(self._orders, [json.dumps(order).encode()], [theirs.fileno()])
+                socket.send_fds(self._orders, [order], [theirs.fileno()])
             ours.sendall(words)
         except OSError as problem:
             ours.close()
@@ -212,15 +221,39 @@ def _task_document(task: Task) -> dict[str, Any]:
     }
 
 
+def _order(task: Task) -> bytes:
+    launch = None if task.plugin.trust == "package" else _launch(task).as_json()
+    order = {
+        "launch": launch,
+        "limits": _limits_of(task).as_json(),
+        "out_dir": str(task.out_dir),
+        "stall_ms": STALL_MS,
+    }
+    return json.dumps(order).encode()
+
+
+def _launch(task: Task) -> Launch:
+    """An interpreter behind walls: it sees this package, its code, what the task reads, and its folder."""
+    out_dir = task.out_dir.resolve()
+    walls = Walls(
+        output=out_dir,
+        reads=(*interpreter(), package_root(), task.plugin.code_path, *task.reads),
+        environment={**_ENVIRONMENT, "HOME": str(out_dir), "TMPDIR": "/tmp"},
+        processes=task.plugin.limits.processes,
+    )
+    return sandboxed((python(), "-P", "-s", "-c", _WORK, str(package_root().parent), str(CHANNEL)), walls)
+
+
 def _limits_of(task: Task) -> BodyLimits:
     limits = task.plugin.limits
+    own = OWN_PROCESSES if task.plugin.trust != "package" and limits.processes else 0
     return BodyLimits(
         wall_ms=limits.wall_ms,
         cpu_ms=limits.cpu_ms,
         memory_bytes=limits.memory_bytes,
         file_bytes=limits.output_bytes,
         output_bytes=limits.output_bytes,
-        processes=limits.processes,
+        processes=limits.processes + own,
     )
 
 

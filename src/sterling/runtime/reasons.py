@@ -72,6 +72,7 @@ class Reason(StrEnum):
     LIMIT_PROCESSES = "limit.processes"
     LIMIT_OUTPUT = "limit.output"
     LIMIT_FILES = "limit.files"
+    SANDBOX_UNAVAILABLE = "sandbox.unavailable"
     NEED_LIBRARY_MISSING = "need.library-missing"
     NEED_MODEL_MISSING = "need.model-missing"
     NEED_CONTRACT_MISSING = "need.contract-missing"
@@ -135,6 +136,7 @@ _SIGNALS = "See which source is missing, then feed one: `sterling governor write
 _RUN = "See the step and its evidence: `sterling run show RUN`."
 _AGAIN = "Finished steps are kept. Start the run again, then `sterling run list`."
 _LIMITS = "Give the step less to do or raise the limit in its manifest: `sterling plugins list`."
+_SANDBOX = "Install bubblewrap and allow user namespaces: see the row `sandbox` of `sterling doctor`."
 _PLUGIN = "See what was refused and why: `sterling plugins check`."
 _SCAN = "Finish the work or mend the row, then look again: `sterling scan unfinished`."
 _PLAN = "See the steps and what each of them needs: `sterling plugins list`."
@@ -228,6 +230,7 @@ REASONS: dict[Reason, Meaning] = {
     Reason.LIMIT_PROCESSES: Meaning("The step started more processes than it may.", _LIMITS),
     Reason.LIMIT_OUTPUT: Meaning("The step wrote more than it may.", _LIMITS),
     Reason.LIMIT_FILES: Meaning("The step opened more files than it may.", _LIMITS),
+    Reason.SANDBOX_UNAVAILABLE: Meaning("An untrusted plugin has no sandbox to run in here.", _SANDBOX),
     Reason.NEED_LIBRARY_MISSING: Meaning("A library that the step needs is not installed.", _NEEDS),
     Reason.NEED_MODEL_MISSING: Meaning("A model that the step needs is not there.", _NEEDS),
     Reason.NEED_CONTRACT_MISSING: Meaning(
