@@ -363,6 +363,18 @@ def test_three_crashes_mean_safe_mode_until_a_person_says_why_not(path: Path) ->
     assert states == ["entered", "left"]
 
 
+def test_a_start_into_safe_mode_says_so(path: Path) -> None:
+    with open_home(path) as home:
+        started(home, 3)
+    words = [sys.executable, "-m", "sterling", "up", "--json", "--home", str(path)]
+
+    said = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S)
+    bring_down(path, lambda home: [])
+
+    assert said.returncode == 0
+    assert '"safe_mode": true, "state": "up"' in said.stdout
+
+
 def test_in_safe_mode_nothing_heavy_runs_not_even_when_asked_and_leaving_it_needs_no_restart(
     path: Path, serve: Any
 ) -> None:

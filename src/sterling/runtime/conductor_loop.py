@@ -102,6 +102,8 @@ class _Conductor:
         self._barren: object = None
 
     def __enter__(self) -> _Conductor:
+        if enter_after_crashes(self._home):
+            self._say("safe mode: no heavy work. Leave it: sterling up --leave-safe-mode --reason TEXT")
         write_standing(self._home.path, self.standing)
         self._watching.start()
         return self
@@ -182,8 +184,6 @@ class _Conductor:
         for key in close_left_open(self._home, self._jobs, limits, lease)[2]:
             self._say(f"closed {key}, which a dead conductor had left open")
         if not self._is_started:
-            if enter_after_crashes(self._home):
-                self._say("safe mode: no heavy work. Leave it: sterling up --leave-safe-mode --reason TEXT")
             started = {
                 "command": "conductor",
                 "pid": self.standing.pid,
