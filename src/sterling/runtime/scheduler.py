@@ -44,10 +44,10 @@ from sterling.runtime.window_store import position_now, write_window
 __all__ = ["Pass", "PassTerms"]
 
 MODE_SUBJECT = "runtime.mode"
-SIGNALS_SUBJECT = "runtime.signals"
 _FETCH = 256
 _ESTIMATE_FACTOR = 4  # A grant that is too short kills work; one too long only reserves for a moment.
 _TRANSIENT = (Reason.BUDGET_CONCURRENCY, Reason.MEMORY_TOKENS, Reason.GPU_SLOT)
+SIGNALS_SUBJECT = "runtime.signals"
 
 
 @dataclass(frozen=True, slots=True)
