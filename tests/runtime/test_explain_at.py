@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from sterling.kernel.batch import Batch
+from sterling.kernel.canonical import canonical_bytes
 from sterling.kernel.errors import SterlingError
+from sterling.kernel.hashing import address_of
 from sterling.runtime.explain_at import explain_at, parse_moment, signals_of
 from sterling.runtime.governor_settings import GovernorSettings
 from sterling.runtime.modes import choose_mode, rows_that_hold
@@ -92,6 +94,15 @@ def test_signals_are_kept_only_when_another_row_holds(stage: Rehearsal) -> None:
     stage.play([ProbeJob("b", 4_000)], [*moving, (3_000_000, {Signal.FULLSCREEN: True})])
     kept = [entry.payload for entry in stage.home.ledger.read(kind="runtime.signals")]
     assert [one["fullscreen"] for one in kept] == [False, False, True]
+
+
+def test_a_change_of_the_mode_names_the_signals_that_made_it(stage: Rehearsal) -> None:
+    stage.play([ProbeJob("a", 3_000)], ((0, {}), (1_000_000, HERE)))
+
+    entries = [entry.payload for entry in stage.home.ledger.read(subject="runtime.signals")]
+    modes = [entry.payload["signals"] for entry in stage.home.ledger.read(kind="runtime.mode")]
+    assert modes == [address_of(canonical_bytes(document)) for document in entries]
+    assert len(modes) == 2
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,9 @@ __all__ = ["Pass", "PassTerms"]
 
 MODE_SUBJECT = "runtime.mode"
 _TOGETHER = 256
-SIGNALS_SUBJECT = "runtime.signals"
 _ESTIMATE_FACTOR = 4  # A grant that is too short kills work; one too long only reserves for a moment.
 _TRANSIENT = (Reason.BUDGET_CONCURRENCY, Reason.MEMORY_TOKENS, Reason.GPU_SLOT)
+SIGNALS_SUBJECT = "runtime.signals"
 
 
 @dataclass(frozen=True, slots=True)
