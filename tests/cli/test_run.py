@@ -302,3 +302,29 @@ def test_plugins_lock_wants_a_reason(call: Call, fleet: Fleet, reason: str) -> N
     status, _, err = call("plugins", "lock", "--reason", reason)
 
     assert (status, "plugin.lock-reason" in err) == (2, True)
+
+
+def test_explain_tells_why_a_step_ran_and_run_show_keeps_its_contract(call: Call, home: Path) -> None:
+    words = {"cache_detail": "", "cache_key": "0" * 64, "cached_from": ""}
+    with open_home(home) as opened, open_run(opened, pack="ci", plan=PLAN, origin="attended") as run:
+        reasons = ["cache.code", "cache.input"]
+        run.settle("read", "ok", "ok", "Read.", cache={**words, "cache_reasons": reasons})
+        run.settle(
+            "judge", "ok", "ok", "Judged.", cache={**words, "cache_reasons": [], "cached_from": "run-x/judge"}
+        )
+
+    status, out, _ = call("run", "explain", "read", "--json")
+    told = document(out, "run.explain")
+    assert (status, [row["reason"] for row in told["reasons"]]) == (0, reasons)
+    status, out, _ = call("run", "explain", run.id[:12], "judge")
+    assert status == 0 and "Reused from run-x/judge" in out
+    status, out, _ = call("run", "show", run.id, "--json")
+    assert status == 0 and len(document(out, "view.run")["outcomes"]) == 2
+
+
+@pytest.mark.parametrize("names", [("nobody",), ("run-none", "read"), ("a", "b", "c"), ()])
+def test_explain_refuses_what_it_cannot_find(call: Call, names: tuple[str, ...]) -> None:
+    status, out, err = call("run", "explain", *names)
+
+    assert (status, out) == (2, "")
+    assert err
