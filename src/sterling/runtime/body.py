@@ -19,6 +19,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from sterling.runtime.cgroup import Group
 from sterling.runtime.frames import read_frame, send_frame
 from sterling.runtime.guard import Guard, Sink, Stream
 from sterling.runtime.launch import CHANNEL, Launch
@@ -52,7 +53,9 @@ def guard_task(control: socket.socket, order: dict[str, Any], body: Callable[[so
             os.set_inheritable(CHANNEL, True)
             launch.execute()
 
-    pid, walls = _fork(run, limits, stdout=writing, stderr=writing, keep=theirs.fileno(), bound_data=True)
+    pid, walls = _fork(
+        run, limits, stdout=writing, stderr=writing, keep=theirs.fileno(), bound_data=True, group=None
+    )
     theirs.close()
     os.close(writing)
     ours.setblocking(False)
@@ -79,19 +82,27 @@ def command_main(descriptor: int) -> int:
         return 0
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the owner, which decides.
     become_subreaper()
-    limits = BodyLimits(**order["limits"])
+    limits, group = BodyLimits(**order["limits"]), Group.make()
     try:
         streams, stdout, stderr = _output_pipes(order["stdout"], order["stderr"])
         pid, walls = _fork(
-            lambda: _execute(order), limits, stdout=stdout, stderr=stderr, keep=-1, bound_data=False
+            lambda: _execute(order),
+            limits,
+            stdout=stdout,
+            stderr=stderr,
+            keep=-1,
+            bound_data=False,
+            group=group,
         )
     except OSError as problem:
+        if group is not None:
+            group.close()
         send_frame(control, {"type": "not-started", "message": str(problem)})
         return 0
     for end in {stdout, stderr}:
         os.close(end)
     control.setblocking(False)
-    guard = Guard(pid, limits, control, streams, walls=walls)
+    guard = Guard(pid, limits, control, streams, walls=walls, group=group)
     guard.report(guard.watch())
     return 0
 
@@ -114,7 +125,14 @@ def _execute(order: dict[str, Any]) -> None:
 
 
 def _fork(
-    run: Callable[[], None], limits: BodyLimits, *, stdout: int, stderr: int, keep: int, bound_data: bool
+    run: Callable[[], None],
+    limits: BodyLimits,
+    *,
+    stdout: int,
+    stderr: int,
+    keep: int,
+    bound_data: bool,
+    group: Group | None,
 ) -> tuple[int, list[str]]:
     """Fork the body behind its walls; returns its pid and the walls that hold.
 
@@ -126,7 +144,7 @@ def _fork(
     pid = os.fork()
     if pid == 0:
         os.close(telling_read)
-        _be_body(guard, run, limits, (stdout, stderr, keep, telling_write), bound_data)
+        _be_body(guard, run, limits, (stdout, stderr, keep, telling_write), bound_data, group)
     os.close(telling_write)
     words = bytearray()
     while piece := os.read(telling_read, 65536):
@@ -145,6 +163,7 @@ def _be_body(
     limits: BodyLimits,
     descriptors: tuple[int, int, int, int],
     bound_data: bool,
+    group: Group | None,
 ) -> NoReturn:
     """The child's side. It never returns, and runs no exit handler of its parent."""
     stdout, stderr, keep, telling = descriptors
@@ -159,6 +178,8 @@ def _be_body(
             os.dup2(source, target)
         _close_except({0, 1, 2, keep, telling})
         walls = apply_rlimits(limits, bound_data=bound_data)
+        if group is not None and group.enter():
+            walls.append("tree:cgroup-kill")
         os.write(telling, json.dumps({"walls": walls}).encode() + b"\n")
         if keep >= 0:
             os.close(telling)  # A task's own code starts now; a command's exec closes it.

@@ -21,6 +21,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from sterling.runtime.cgroup import Group
 from sterling.runtime.frames import FrameBuffer, FrameInvalid, frame_bytes
 from sterling.runtime.limits import BodyLimits, breached
 from sterling.runtime.process_tree import end_tree, signal_all, tree_below, usage
@@ -104,12 +105,14 @@ class Guard:
         folder: str = "",
         stall_ms: int = 0,
         shares_memory: bool = False,
+        group: Group | None = None,
     ) -> None:
         """`shares_memory`: the body is a fork of this process, and starts with its pages for free."""
         self._body, self._limits, self._control = body, limits, control
         self._streams, self._sinks = list(streams), [stream.sink for stream in streams]
         self._channel, self._folder, self._stall_ms = channel, folder, stall_ms
         self._walls = [*walls, *SAMPLED_WALLS]
+        self._group = group
         self._pidfd = os.pidfd_open(body)
         now = time.monotonic()
         self._seen = _Seen(started=now, progress_at=now)
@@ -127,11 +130,14 @@ class Guard:
             if now >= next_sample:
                 next_sample = now + self._sample(now)
             if self._seen.kill_at is not None and now >= self._seen.kill_at:
+                self._kill_group()
                 end_tree(os.getpid(), keep=(self._body,))
                 self._seen.kill_at = None
             status = self._wait(max(0.0, min(next_sample, self._seen.kill_at or next_sample) - now))
         wall_us = int((time.monotonic() - self._seen.started) * 1_000_000)
-        left_behind = end_tree(os.getpid())
+        left_behind = self._kill_group() + end_tree(os.getpid())
+        if self._group is not None:
+            self._group.close()
         self._drain()
         return self._end_frame(status, wall_us, left_behind)
 
@@ -149,6 +155,10 @@ class Guard:
             self._seen.owner_gone = True
 
     # The loop's parts
+
+    def _kill_group(self) -> int:
+        """Everything that was born in the body's group, in one go; how many that were."""
+        return 0 if self._group is None else self._group.kill()
 
     def _wait(self, timeout_s: float) -> int | None:
         """Serve whatever is ready; returns the body's wait status once it ended."""
