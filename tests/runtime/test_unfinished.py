@@ -162,6 +162,10 @@ def test_one_row_excuses_one_finding_and_a_second_like_it_stands(repository: Rep
     repository.excuse({})
     assert repository.scan() == Report((), files=2, excused=1)
 
+    repository.excuse({}, {})
+    assert repository.places() == [("unfinished.toml", 9, "row-unmatched")]
+
+    repository.excuse({})
     repository.write("a.py", STUB + STUB.replace("stub", "other"))
 
     assert repository.places() == [("a.py", 4, "pass")]

@@ -25,6 +25,8 @@ FOUND: list[tuple[str, int, str]] = [
     ("match x:\n    case 1:\n        pass\n", 3, "pass"),
     ("while True:\n    pass\n", 2, "pass"),
     ("if x:\n    ...\n", 2, "pass"),
+    ("def f(x=[y\nfor y in z]):\n    pass\n", 3, "pass"),
+    ("@group(1).wrap(2)\ndef f():\n    'Words.'\n", 2, "empty-body"),
     ("assert False\n", 1, "assert-false"),
     ("assert False, 'unreachable'\n", 1, "assert-false"),
     ("assert(False)\n", 1, "assert-false"),
