@@ -523,3 +523,15 @@ def test_each_broken_look_at_a_process_is_noticed(path: Path, sleeper: subproces
     found = run_mutants(Path(conductor_process.__file__), PROCESS_MUTANTS, scenarios)
 
     assert len(found) == len(PROCESS_MUTANTS)
+
+
+def test_a_conductor_whose_home_is_gone_ends_by_itself(
+    path: Path, serve: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    child = serve()
+    up(path, child)
+
+    path.rename(tmp_path / "elsewhere")
+
+    assert child.wait(timeout=PATIENCE_S) != 0
+    assert not path.exists()

@@ -25,7 +25,7 @@ from typing import Any
 from sterling.kernel.batch import Batch, FenceHolds
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.heartbeat import Heartbeat
-from sterling.kernel.home import Home
+from sterling.kernel.home import Home, HomeMissing, is_home
 from sterling.kernel.lease_table import LeaseHeld
 from sterling.kernel.leases import Lease
 from sterling.kernel.liveness import process_name
@@ -118,6 +118,8 @@ class _Conductor:
             if heartbeat is None:
                 return
             heartbeat.__exit__(None, None, None)
+            if not is_home(self._home.path):
+                return
             if kind is None and self._is_started:
                 ended = {"command": "conductor", "exit": 0}
                 self._write("process.ended", ended, PROCESS_SUBJECT, fenced=False)
@@ -126,8 +128,8 @@ class _Conductor:
                 self._home.leases.release(heartbeat.lease)
 
     def go_on(self) -> None:
-        """Tick until a signal says otherwise."""
-        while True:
+        """Tick until a signal says otherwise, or the home is gone. Errors: home.missing."""
+        while is_home(self._home.path):
             begun_us = self._now_us
             wait_us = TICK_US
             try:
@@ -136,6 +138,7 @@ class _Conductor:
             except Exception as problem:  # noqa: BLE001 - told, counted, and answered by waiting; never swallowed.
                 wait_us = self._note_failure(problem)
             time.sleep(max(0, begun_us + wait_us - self._now_us) / 1_000_000)
+        raise HomeMissing(f"expected the home at {self._home.path}, found none", path=str(self._home.path))
 
     # One tick
 
