@@ -59,7 +59,7 @@ QUIET = {**WORDS, 1.0: "quiet", 0.0: "FALSE ALARM"}
 def main() -> None:
     arguments = parse_arguments("the tamper table, beside deposition and proofline")
     entries = 200 if arguments.quick else 2_000
-    with tempfile.TemporaryDirectory(dir=".") as name:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         os.environ["XDG_STATE_HOME"] = str(folder / "state")
         marks, problems = {"sterling": ours(folder, entries)}, dict[str, str]()
