@@ -238,16 +238,20 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 def test_every_state_is_the_models_and_nothing_becomes_visible_twice() -> None:
-    run_state_machine_as_test(
-        OutboxMachine,
-        settings=settings(
-            max_examples=300,
-            stateful_step_count=40,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
     steps = {(before, to, why) for (before, to), whys in STEPS.items() for why in whys}
-    assert {step for step in steps if step[2] != Why.ADAPTER_UNKNOWN} == set(REACHED), sorted(REACHED.items())
+    wanted = {step for step in steps if step[2] != Why.ADAPTER_UNKNOWN}
+    for examples in (300, 1200):  # More only where the first ones left a step out.
+        run_state_machine_as_test(
+            OutboxMachine,
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=40,
+                deadline=None,
+                derandomize=True,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+        if wanted == set(REACHED):
+            break
+
+    assert wanted == set(REACHED), sorted(REACHED.items())

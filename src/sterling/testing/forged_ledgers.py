@@ -12,6 +12,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,7 @@ def flips(value: Any) -> Iterator[Any]:
 
 
 def _home_id_of(home: Path) -> str:
-    with sqlite3.connect(home / "ledger.db") as connection:
+    with closing(sqlite3.connect(home / "ledger.db")) as connection:
         return str(connection.execute("SELECT value FROM meta WHERE name = 'home_id'").fetchone()[0])
 
 
