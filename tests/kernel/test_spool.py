@@ -143,6 +143,37 @@ def test_a_corrupt_item_is_set_aside_with_an_entry_and_the_others_are_written(
     assert address_of(kept.read_bytes()) == entry.payload["sha256"] == address_of(changed[harm])
 
 
+def test_a_batch_that_no_contract_allows_is_set_aside_and_does_not_hold_up_the_others(
+    short: Home, paths: tuple[Path, str]
+) -> None:
+    short.store(capture(0), [b"pixels"])
+    wrong = Batch(submission="f" * 32)
+    wrong.append("no.such-kind", {})
+    short.store(wrong)
+    short.store(capture(2), [b"pixels"])
+
+    found, done = drained(paths)
+
+    assert [int(command.split()[0]) for command in found] == [0, 2]
+    assert done == (2, 1, 0)
+    with open_home(paths[0], read_only=True) as home:
+        [entry] = home.ledger.read(kind="spool.quarantined")
+    assert "no.such-kind" in entry.payload["problem"]
+
+
+def test_blobs_that_find_no_room_leave_their_item_waiting(short: Home, paths: tuple[Path, str]) -> None:
+    short.store(capture(1), [b"pixels"])
+
+    def full(_: bytes) -> str:
+        raise BlobNoSpace("expected room for a blob, found none")
+
+    with open_home(paths[0], settings=[paths[1], *ROOMY]) as home:
+        assert home.spool is not None
+        done = home.spool.drain(full, home.ledger.commit, home.path / "run", 10)
+
+    assert (done.written, done.quarantined, done.left) == (0, 0, 1)
+
+
 DRAIN = """
 import os, sys, signal
 from pathlib import Path

@@ -112,9 +112,11 @@ SPOOL = [
     ("conditions taken", "if batch.operations or batch.conditions:", "if batch.operations:"),
     (
         "released before its commit",
-        "                commit(batch)\n                path.unlink()\n",
-        "                path.unlink()\n                commit(batch)\n",
+        "                    commit(batch)\n                except",
+        "                    path.unlink()\n                    commit(batch)\n                except",
     ),
+    ("no fault set aside", "if not problem.code.startswith(_OWN_FAULTS):", "if True:"),
+    ("a full disk set aside", "if not problem.code.startswith(_OWN_FAULTS):", "if False:"),
 ]
 
 

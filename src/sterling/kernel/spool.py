@@ -5,7 +5,8 @@ written whole and synced before anybody is told. Only a batch that asks nothing 
 the log can wait there: no lease, no effect, no precondition. Draining puts each
 batch into the log under its own submission id, so one that was there already is
 not written twice, and takes the file away after that. An item that is not what its
-trailer says goes to `quarantine` and is an entry; draining goes on behind it.
+trailer says, or that no contract allows, goes to `quarantine` and is an entry;
+draining goes on behind it.
 
     SPOOL/<home id>/<accepted_us>-<submission>.item
     SPOOL/<home id>/quarantine/
@@ -38,6 +39,8 @@ __all__ = ["Drained", "Spool", "SpoolCollision", "SpoolCorrupt"]
 _FORMAT = "sterling/spool/1"
 _HEADER_BYTES_MAX = 1024 * 1024
 _HASH_BYTES = 64
+# What no later try can mend: the item's bytes, or a batch that the home's contracts refuse.
+_OWN_FAULTS = ("spool.corrupt", "ledger.request-invalid", "record.", "contracts.unknown", "canonical.")
 
 
 class SpoolCollision(SterlingError):
@@ -110,6 +113,8 @@ class Spool:
     ) -> Drained:
         """Write up to `limit` items into the home; one process at a time. Stops where the disk is full again.
 
+        An item that can never be written, damaged or against a contract, is set aside.
+        Errors: those of the store, such as anchor.unwritable; the items wait on.
         Cost: the items' bytes, and one commit an item.
         """
         if not self.waiting():
@@ -124,17 +129,19 @@ class Spool:
             for path in self.waiting()[:limit]:
                 try:
                     batch, blobs = _read(path, self._opened(path), self._home_id)
-                except SpoolCorrupt as problem:
+                    for data in blobs:
+                        put(data)
+                    commit(batch)
+                except SterlingError as problem:
+                    if not problem.code.startswith(_OWN_FAULTS):
+                        raise
                     self._set_aside(path, problem, commit)
                     quarantined += 1
                     continue
-                for data in blobs:
-                    put(data)
-                commit(batch)
                 path.unlink()
                 written += 1
-        except (StorePressure, LedgerIo, LedgerBusy):
-            pass  # There is no room, or no turn, after all: what is left waits on.
+        except (StorePressure, BlobNoSpace, LedgerIo, LedgerBusy):
+            pass  # There is no room, or no turn, after all: what is left waits on, and the count says so.
         finally:
             role.release()
         return Drained(written, quarantined, len(self.waiting()))
@@ -147,7 +154,7 @@ class Spool:
         except FormBroken as problem:
             raise SpoolCorrupt(f"expected the sealed bytes of {path.name}, found: {problem}") from problem
 
-    def _set_aside(self, path: Path, problem: SpoolCorrupt, commit: Callable[[Batch], Receipt]) -> None:
+    def _set_aside(self, path: Path, problem: SterlingError, commit: Callable[[Batch], Receipt]) -> None:
         data = path.read_bytes()
         batch = Batch(submission=address_of(b"quarantine" + path.name.encode() + data)[:32])
         payload = {"item": path.name, "sha256": address_of(data), "size_bytes": len(data)}
