@@ -18,6 +18,7 @@ from sterling.kernel import writer as writers
 from sterling.kernel.append import Receipt
 from sterling.kernel.ballast import Ballast
 from sterling.kernel.batch import Batch, NewestIs
+from sterling.kernel.blobs import BlobNoSpace
 from sterling.kernel.errors import SterlingError
 from sterling.kernel.home import Home, init_home, open_home
 from sterling.kernel.writer import StorePressure
@@ -105,6 +106,18 @@ def an_item_stays_until_it_is_in_the_log(module: ModuleType) -> None:
         assert spool.waiting() == []
 
 
+def an_item_waits_where_its_blobs_find_no_room(module: ModuleType) -> None:
+    with folder() as place:
+        spool = module.Spool(place, HOME_ID)
+        spool.accept(batch(), {"0" * 64: b"pixels"}, 1)
+
+        def full(_: bytes) -> str:
+            raise BlobNoSpace("expected room, found none")
+
+        done = spool.drain(full, lambda _: Receipt(0, 0, b""), place / "run", 10)
+        assert (done.written, done.quarantined, done.left) == (0, 0, 1)
+
+
 SPOOL = [
     ("trailer not checked", "!= trailer:", "!= trailer and False:"),
     ("home not checked", 'if header["home_id"] != home_id:', 'if header["home_id"] != home_id and False:'),
@@ -127,6 +140,7 @@ def test_each_check_of_the_spool_is_needed() -> None:
         another_batch_under_an_id_is_refused,
         a_batch_with_a_condition_is_not_kept,
         an_item_stays_until_it_is_in_the_log,
+        an_item_waits_where_its_blobs_find_no_room,
     ]
     run_mutants(Path(spools.__file__), SPOOL, scenarios)
 
